@@ -1,0 +1,18 @@
+//! The event log and the schema registry: what Headwater asks of Kafka and of a Confluent-compatible registry,
+//! and the embedded implementations of both.
+//!
+//! | trait | production | embedded |
+//! |---|---|---|
+//! | [`EventLog`] | [`kafka::KafkaLog`] | [`sqlite::SqliteLog`] |
+//! | [`SchemaRegistry`] | [`registry::ConfluentRegistry`] | [`registry::SqliteRegistry`] |
+//!
+//! Both implementations of a trait pass one suite, `tests/suite`.
+
+mod log;
+mod schema;
+
+pub use log::{
+    EventLog, EventLogError, GroupMember, LogRecord, MemberEvent, NewRecord, PartitionReader, Position, TopicPartition,
+    TopicSpec, Watermarks,
+};
+pub use schema::{ProtoSchema, RegisteredSchema, RegistryError, SchemaReference, SchemaRegistry};
