@@ -29,13 +29,15 @@ pub struct RuleCounts {
     /// Spans that begin at or after this, and are not in `counts`, have no event.
     known_from_us: i64,
     spans_max: usize,
+    /// What was counted since the last `keep`, to be taken back by `undo`.
+    counted: Vec<(i64, usize, String)>,
 }
 
 impl RuleCounts {
     /// The cache of a partition whose newest stored event is at `newest_us`; none where nothing is stored.
     pub fn new(newest_us: Option<i64>, spans_max: usize) -> Self {
         let known_from_us = newest_us.map_or(i64::MIN, |us| us.saturating_add(1));
-        Self { counts: BTreeMap::new(), known_from_us, spans_max: spans_max.max(1) }
+        Self { counts: BTreeMap::new(), known_from_us, spans_max: spans_max.max(1), counted: Vec::new() }
     }
 
     /// The counts that have to be looked up before these events can be judged, each once.
@@ -59,8 +61,18 @@ impl RuleCounts {
         self.counts.insert((ask.start_us, ask.rule, ask.key), count);
     }
 
-    /// Forgets the oldest spans past the bound. Call between batches.
-    pub fn trim(&mut self) {
+    /// Takes back what was judged since the last `keep`: the batch was not stored as it was judged.
+    pub fn undo(&mut self) {
+        for span in self.counted.drain(..) {
+            if let Some(count) = self.counts.get_mut(&span) {
+                *count -= 1;
+            }
+        }
+    }
+
+    /// Takes in that what was judged is stored, and forgets the oldest spans past the bound.
+    pub fn keep(&mut self) {
+        self.counted.clear();
         while self.counts.len() > self.spans_max {
             if let Some(((start_us, _, _), _)) = self.counts.pop_first() {
                 self.known_from_us = self.known_from_us.max(start_us.saturating_add(1));
@@ -69,7 +81,9 @@ impl RuleCounts {
     }
 
     fn next(&mut self, ask: SpanAsk) -> u64 {
-        let count = self.counts.entry((ask.start_us, ask.rule, ask.key)).or_insert(0);
+        let span = (ask.start_us, ask.rule, ask.key);
+        self.counted.push(span.clone());
+        let count = self.counts.entry(span).or_insert(0);
         *count += 1;
         *count
     }
@@ -98,5 +112,81 @@ fn ask_of(schema: &StreamSchema, index: usize, rule: &RuleSpec, event: &Event) -
         rule: index,
         key: event.values[rule.per].key_text().into_owned(),
         start_us: span_start_us(schema.time_us_of(event), rule.every_s),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Column, ColumnType, Value, Where};
+
+    fn schema() -> StreamSchema {
+        let column = |number, name: &str, kind| Column { number, name: name.into(), kind };
+        StreamSchema {
+            name: "s".into(),
+            table: "s".into(),
+            message: "S".into(),
+            columns: vec![
+                column(1, "id", ColumnType::Text),
+                column(2, "at", ColumnType::Time),
+                column(3, "user", ColumnType::Text),
+                column(4, "what", ColumnType::Text),
+            ],
+            id: 0,
+            key: 2,
+            time: 1,
+            indexes: Vec::new(),
+            stats: Vec::new(),
+            rules: vec![RuleSpec {
+                name: "bot".into(),
+                version: 3,
+                count: 2,
+                per: 2,
+                every_s: 1,
+                filter: Some(Where { field: 3, equals: "view".into() }),
+            }],
+        }
+    }
+
+    fn event(user: &str, what: &str, at_us: i64) -> Event {
+        let text = |text: &str| Value::Text(text.into());
+        Event { values: vec![text("i"), Value::Time(at_us), text(user), text(what)], unknown: Vec::new() }
+    }
+
+    #[test]
+    fn what_comes_after_the_count_in_a_span_is_flagged() {
+        let (schema, mut counts) = (schema(), RuleCounts::new(None, 100));
+        let mut flagged = |user: &str, what: &str, at_us: i64| match judge(&schema, &mut counts, &event(user, what, at_us)) {
+            Verdict::Counted => 0,
+            Verdict::Flagged { count, version, .. } => {
+                assert_eq!(version, 3);
+                count
+            }
+        };
+        assert_eq!(flagged("a", "view", 1_000_000), 0);
+        assert_eq!(flagged("a", "click", 1_100_000), 0, "another kind does not count");
+        assert_eq!(flagged("a", "view", 1_999_999), 0);
+        assert_eq!(flagged("a", "view", 1_500_000), 3);
+        assert_eq!(flagged("b", "view", 1_500_000), 0, "another key has its own count");
+        assert_eq!(flagged("a", "view", 2_000_000), 0, "the next span begins anew");
+        assert_eq!(flagged("a", "view", 1_000_001), 4);
+    }
+
+    #[test]
+    fn only_spans_that_may_hold_stored_events_are_asked_for() {
+        let (schema, mut counts) = (schema(), RuleCounts::new(Some(5_300_000), 2));
+        let (old, same, new) = (event("a", "view", 4_000_000), event("a", "view", 5_900_000), event("a", "view", 6_000_000));
+        let asks = counts.unknown(&schema, [&old, &same, &new, &old].into_iter());
+        assert_eq!(asks.iter().map(|ask| ask.start_us).collect::<Vec<_>>(), [4_000_000, 5_000_000]);
+        for ask in asks {
+            counts.learn(ask, 2);
+        }
+        assert_eq!(judge(&schema, &mut counts, &same), Verdict::Flagged { rule: "bot".into(), version: 3, count: 3 });
+        counts.undo();
+        assert_eq!(judge(&schema, &mut counts, &same), Verdict::Flagged { rule: "bot".into(), version: 3, count: 3 });
+        assert_eq!(judge(&schema, &mut counts, &new), Verdict::Counted);
+        counts.keep();
+        // The bound is two spans: the oldest is forgotten, and asked for again.
+        assert_eq!(counts.unknown(&schema, [&old, &same, &new].into_iter()).len(), 1);
     }
 }
