@@ -2,6 +2,11 @@
 //!
 //! Two implementations pass one suite: [`redis::RedisLive`] and [`memory::MemoryLive`].
 
+mod answer;
+mod ask;
 mod live;
+pub mod memory;
+pub mod redis;
+mod split;
 
 pub use live::{ApplyOutcome, Figure, Figures, GenerationKey, LiveError, LiveStatistics, ReadRequest};
