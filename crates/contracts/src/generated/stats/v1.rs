@@ -116,7 +116,7 @@ pub struct StatResult {
     /// The moment that the window begins at, inclusive. Absent: all time.
     #[prost(message, optional, tag = "7")]
     pub window_start: ::core::option::Option<::prost_types::Timestamp>,
-    /// How old the newest event is that is not yet counted. 0 when all are.
+    /// How long the figures have been behind what was published. 0 when they are not.
     #[prost(message, optional, tag = "8")]
     pub lag: ::core::option::Option<::prost_types::Duration>,
     /// Which build of the statistic answered.
