@@ -1,1 +1,41 @@
-//! headwater-testkit
+//! The real servers that tests (and people) run against: Kafka, a schema registry, Redis, Postgres, Toxiproxy.
+//!
+//! Each starts on a port chosen at run time, in a folder of its own, and is taken for ready only when it answers and the
+//! process that listens on the port is the one that was started. It dies with its handle, and with the process that
+//! holds the handle, however that ends. Starting blocks the thread (Kafka: some 3 s).
+//!
+//! Most tests share the servers of the whole run instead: [`shared`] reads their addresses from the environment, and
+//! [`unique`] keeps tests apart on them. A test that has to kill a server starts one of its own:
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use headwater_testkit::{Options, Redis};
+//!
+//! let mut redis = Redis::start(Options::default())?;
+//! println!("{}", redis.url());
+//! redis.kill()?; // kill -9
+//! redis.restart()?; // the same port, the same data
+//! # Ok(())
+//! # }
+//! ```
+
+mod http;
+mod install;
+mod kafka;
+mod postgres;
+mod process;
+mod redis;
+mod registry;
+mod server;
+mod shared;
+mod toxiproxy;
+
+pub use install::{free_port, tools_dir};
+pub use kafka::Kafka;
+pub use postgres::Postgres;
+pub use process::ProcessId;
+pub use redis::{Redis, RedisCluster};
+pub use registry::Registry;
+pub use server::{Options, Server};
+pub use shared::{KAFKA, POSTGRES, REDIS, REGISTRY, fresh_database, shared, unique};
+pub use toxiproxy::Toxiproxy;
