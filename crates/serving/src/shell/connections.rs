@@ -1,0 +1,155 @@
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use crate::telemetry::RpcMetrics;
+
+/// How long to wait after the system refused a connection, for example for want of file descriptors.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// The connections of a listener, as many at a time as the limit says.
+pub(super) struct Connections {
+    listener: TcpListener,
+    limit: Arc<Semaphore>,
+    open: Arc<AtomicUsize>,
+    cut: CancellationToken,
+    metrics: Arc<RpcMetrics>,
+}
+
+/// A connection that ends when it is cut.
+pub(super) struct Connection {
+    io: TcpStream,
+    cut: CancellationToken,
+    /// Wakes the connection when it is cut while nothing else does.
+    waiting: Pin<Box<WaitForCancellationFutureOwned>>,
+    _counted: Counted,
+}
+
+/// Counts a connection for as long as it lives.
+struct Counted {
+    open: Arc<AtomicUsize>,
+    metrics: Arc<RpcMetrics>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connections {
+    pub(super) fn new(
+        listener: TcpListener,
+        connections_max: usize,
+        open: &Arc<AtomicUsize>,
+        cut: &CancellationToken,
+        metrics: &Arc<RpcMetrics>,
+    ) -> Self {
+        Self {
+            listener,
+            limit: Arc::new(Semaphore::new(connections_max)),
+            open: open.clone(),
+            cut: cut.clone(),
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// Accepts until dropped.
+    pub(super) fn into_stream(self) -> impl Stream<Item = io::Result<Connection>> {
+        futures::stream::unfold(self, |connections| async move {
+            let connection = connections.next().await;
+            Some((Ok(connection), connections))
+        })
+    }
+
+    async fn next(&self) -> Connection {
+        loop {
+            let io = match self.listener.accept().await {
+                Ok((io, _)) => io,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(permit) = self.limit.clone().try_acquire_owned() else {
+                // Closed at once: in the backlog it would wait until its deadline for nothing.
+                self.metrics.connection_refused();
+                tracing::debug!("closed a connection at once: listen.connections_max are open");
+                continue;
+            };
+            if let Err(error) = io.set_nodelay(true) {
+                tracing::debug!(%error, "a connection ended before it began");
+                continue;
+            }
+            self.open.fetch_add(1, Ordering::Relaxed);
+            self.metrics.connection_opened();
+            return Connection {
+                io,
+                cut: self.cut.clone(),
+                waiting: Box::pin(self.cut.clone().cancelled_owned()),
+                _counted: Counted { open: self.open.clone(), metrics: self.metrics.clone(), _permit: permit },
+            };
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.connection_closed();
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> Self::ConnectInfo {
+        self.io.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.cut.is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        match Pin::new(&mut self.io).poll_read(cx, buf) {
+            Poll::Pending if self.waiting.as_mut().poll(cx).is_ready() => {
+                Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
+            }
+            other => other,
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
