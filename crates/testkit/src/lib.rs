@@ -4,7 +4,7 @@
 //! process that listens on the port is the one that was started. It dies with its handle, and with the process that
 //! holds the handle, however that ends. Starting blocks the thread (Kafka: some 3 s).
 //!
-//! Most tests share the servers of the whole run instead: [`shared`] reads their addresses from the environment, and
+//! Most tests share the servers of the whole run instead: [`require`] reads their addresses from the environment, and
 //! [`unique`] keeps tests apart on them. A test that has to kill a server starts one of its own:
 //!
 //! ```no_run
@@ -37,5 +37,5 @@ pub use process::ProcessId;
 pub use redis::{Redis, RedisCluster};
 pub use registry::Registry;
 pub use server::{Options, Server};
-pub use shared::{KAFKA, POSTGRES, REDIS, REGISTRY, fresh_database, shared, unique};
+pub use shared::{KAFKA, POSTGRES, REDIS, REGISTRY, fresh_database, require, unique};
 pub use toxiproxy::Toxiproxy;

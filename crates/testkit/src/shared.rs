@@ -17,7 +17,7 @@ pub const POSTGRES: &str = "HEADWATER_TEST_POSTGRES";
 /// # Panics
 /// Where the variable is absent: a test that cannot reach its server fails, it is not skipped.
 #[must_use]
-pub fn shared(variable: &str) -> String {
+pub fn require(variable: &str) -> String {
     match std::env::var(variable) {
         Ok(address) if !address.is_empty() => address,
         _ => panic!(

@@ -154,10 +154,7 @@ fn read_tree(folder: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     if !folder.exists() {
         return Ok(BTreeMap::new());
     }
-    read_paths(folder)?
-        .into_iter()
-        .map(|path| Ok((path.strip_prefix(folder)?.to_owned(), fs::read(&path)?)))
-        .collect()
+    read_paths(folder)?.into_iter().map(|path| Ok((path.strip_prefix(folder)?.to_owned(), fs::read(&path)?))).collect()
 }
 
 fn read_paths(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -1,6 +1,10 @@
 //! What the project does to itself: generated code, real servers, the test run, house rules.
 
 mod codegen;
+mod contracts;
+mod parts;
+mod test_run;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,11 +26,29 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Check the contracts' style, and that they break no client of the last release
+    Contracts,
+    /// Kafka, a schema registry, Redis and Postgres, for trying things out and for single tests
+    Parts {
+        #[command(subcommand)]
+        action: parts::Action,
+    },
+    /// Run all tests on real servers, or those that the arguments of cargo nextest choose
+    Test {
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Check the house rules that no linter knows
+    Tidy,
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Codegen { check } => codegen::run(&root(), check),
+        Task::Contracts => contracts::run(&root()),
+        Task::Parts { action } => parts::run(&root(), &action),
+        Task::Test { arguments } => test_run::run(&root(), &arguments),
+        Task::Tidy => tidy::run(&root()),
     };
     match result {
         Ok(code) => code,
