@@ -17,10 +17,10 @@ pub(super) fn check(root: &Path, path: &str, text: &str, findings: &mut Vec<Stri
         } else {
             root.join(path).parent().map_or_else(PathBuf::new, |folder| folder.join(file))
         };
-        if !linked.exists() {
+        if !file.is_empty() && !linked.exists() {
             findings.push(format!("{path}:{number}: there is no {file}"));
-        } else if !heading.is_empty() && file.is_empty() | file.ends_with(".md") {
-            let linked = fs::read_to_string(linked).unwrap_or_default();
+        } else if !heading.is_empty() && (file.is_empty() || file.ends_with(".md")) {
+            let linked = if file.is_empty() { text.to_owned() } else { fs::read_to_string(linked).unwrap_or_default() };
             if !headings(&linked).any(|known| known == heading) {
                 findings.push(format!("{path}:{number}: there is no heading #{heading}"));
             }

@@ -1,0 +1,54 @@
+# What a newcomer types. `make` alone lists it.
+
+# Arguments of `headwater dev`, for example: make run RUN_ARGS="--rate 0 --data DIR"
+RUN_ARGS ?=
+# dev builds faster, release runs faster: make run PROFILE=release
+PROFILE ?= dev
+# Arguments of cargo nextest, for example: make test TEST_ARGS="-p headwater-domain"
+TEST_ARGS ?=
+
+built := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+pid_file := target/run.pid
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint parts stop clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Install what is missing, build, and start everything on this machine
+	@tools/setup run
+	cargo build --profile $(PROFILE) --package headwater
+	@# The shell becomes the server: its number is the one to stop.
+	@sh -c 'echo $$$$ >$(pid_file); exec $(built)/headwater dev $(RUN_ARGS)'
+
+build: ## Build everything that is shipped, optimised
+	@tools/setup run
+	cargo build --release --workspace --bins
+
+test: ## Run all tests, on real Kafka, schema registry, Redis and Postgres
+	@tools/setup test
+	cargo xtask test $(if $(TEST_ARGS),-- $(TEST_ARGS))
+
+lint: ## Check formatting, lints, contracts, generated code and house rules
+	@tools/setup lint
+	cargo fmt --all --check
+	cargo xtask codegen --check
+	cargo xtask contracts
+	cargo xtask tidy
+	cargo clippy --workspace --all-targets -- --deny warnings
+
+parts: ## Start the real servers for yourself, and say where they are
+	@tools/setup test
+	cargo xtask parts up
+
+stop: ## Stop what `make run` and `make parts` started
+	@pid=$$(cat $(pid_file) 2>/dev/null); \
+	case "$$(readlink "/proc/$${pid:-none}/exe")" in \
+		"$(CURDIR)"/target/*/headwater*) kill -TERM "$$pid" && echo "headwater is stopping" ;; \
+	esac
+	@rm -f $(pid_file)
+	@if [ -e target/parts/state.json ]; then cargo xtask parts down; fi
+
+clean: stop ## Stop everything and remove what was built (not .tools)
+	cargo clean
