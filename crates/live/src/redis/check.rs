@@ -23,7 +23,11 @@ pub(super) async fn check(connector: &Connector, cluster: bool, warned: &AtomicB
 }
 
 async fn nodes_are_suitable(connector: &Connector, cluster: bool, warned: &AtomicBool) -> Result<(), LiveError> {
-    let infos = texts(connector.run(&cmd("INFO"), To::Primaries).await?);
+    let infos = match connector.run(&cmd("INFO"), To::Primaries).await {
+        Ok(value) => texts(value),
+        Err(failure) if failure.is_denial() => Vec::new(),
+        Err(failure) => return Err(failure.into()),
+    };
     let mut policies = Vec::new();
     for info in infos.iter().filter(|text| text.contains("redis_version:")) {
         version_is_suitable(field(info, "redis_version"))?;
@@ -54,15 +58,13 @@ async fn configured_policies(connector: &Connector, warned: &AtomicBool) -> Resu
             let policies = texts.windows(2).filter(|pair| pair[0] == "maxmemory-policy").map(|pair| pair[1].clone());
             Ok(policies.collect())
         }
-        Err(failure) => match LiveError::from(failure) {
-            LiveError::Refused(detail) => {
-                if !warned.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(detail, "Redis does not tell its maxmemory-policy; live statistics need noeviction");
-                }
-                Ok(Vec::new())
+        Err(failure) if failure.is_denial() => {
+            if !warned.swap(true, Ordering::Relaxed) {
+                tracing::warn!(?failure, "Redis does not tell its maxmemory-policy; live statistics need noeviction");
             }
-            error => Err(error),
-        },
+            Ok(Vec::new())
+        }
+        Err(failure) => Err(failure.into()),
     }
 }
 

@@ -167,14 +167,15 @@ impl Target {
 
 impl Connection {
     async fn send(&mut self, command: &Cmd, to: To) -> Result<Value, RedisError> {
-        match (self, to) {
+        let value = match (self, to) {
             (Self::One(connection), _) => connection.req_packed_command(command).await,
             (Self::Cluster(connection), To::ItsNode) => connection.req_packed_command(command).await,
             (Self::Cluster(connection), To::Primaries) => {
                 let routing = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
                 connection.route_command(command.clone(), routing).await
             }
-        }
+        };
+        value?.extract_error()
     }
 }
 
@@ -190,6 +191,19 @@ fn is_lost(error: &RedisError) -> bool {
 
 fn unusable(error: &RedisError) -> LiveError {
     LiveError::Refused(format!("the address of Redis cannot be used: {}", error.category()))
+}
+
+impl Failure {
+    /// Whether Redis answers, and does not let this user run this command.
+    pub(super) fn is_denial(&self) -> bool {
+        match self {
+            Self::Away(_) => false,
+            Self::Redis(error) => {
+                error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+                    || error.detail().is_some_and(|detail| detail.contains("unknown command"))
+            }
+        }
+    }
 }
 
 impl From<Failure> for LiveError {
