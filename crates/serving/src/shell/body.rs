@@ -2,16 +2,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use headwater_domain::Reason;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
-use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::gate::{Call, is_over, trailers_of};
-use crate::Problem;
 
 pin_project! {
     /// An answer's body, which keeps the call's deadline, ends its measurement, and gives its place back.
@@ -20,7 +17,6 @@ pin_project! {
         inner: Option<Body>,
         #[pin]
         sleep: Option<Sleep>,
-        draining: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
         call: Option<Call>,
     }
 }
@@ -28,13 +24,12 @@ pin_project! {
 impl GuardedBody {
     pub(super) fn new(inner: Body, call: Call) -> Self {
         let sleep = call.limit.map(|limit| sleep_until(limit.at));
-        let draining = call.drain().map(|drain| Box::pin(drain.cancelled_owned()));
-        Self { inner: Some(inner), sleep, draining, call: Some(call) }
+        Self { inner: Some(inner), sleep, call: Some(call) }
     }
 
     /// The body of an answer that is all in its headers.
     pub(super) fn empty() -> Self {
-        Self { inner: None, sleep: None, draining: None, call: None }
+        Self { inner: None, sleep: None, call: None }
     }
 }
 
@@ -66,9 +61,6 @@ impl HttpBody for GuardedBody {
             Err(problem) => problem,
             Ok(Poll::Pending) => match call.limit {
                 Some(limit) if is_over(this.sleep.as_mut(), limit, cx) => limit.problem(),
-                _ if this.draining.as_mut().is_some_and(|draining| draining.as_mut().poll(cx).is_ready()) => {
-                    Problem::new(Reason::NotReady, "the process is ending: connect anew")
-                }
                 _ => return Poll::Pending,
             },
         };

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures::StreamExt;
 use headwater_domain::Reason;
 use http::{Request, Response};
+use http_body_util::{BodyStream, StreamBody};
 use pin_project_lite::pin_project;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -90,6 +92,9 @@ where
         request.extensions_mut().insert(call.id.clone());
         match admitted {
             Ok(()) => {
+                if call.method.ends_with_drain {
+                    request = request.map(|body| until_drained(body, self.rules.drain.clone()));
+                }
                 let sleep = call.limit.map(|limit| sleep_until(limit.at));
                 let answer = {
                     let _entered = call.span.enter();
@@ -207,11 +212,6 @@ impl Call {
         })
     }
 
-    /// What is cancelled when the process drains, where this call's stream ends with it.
-    pub(super) fn drain(&self) -> Option<CancellationToken> {
-        self.method.ends_with_drain.then(|| self.rules.drain.clone())
-    }
-
     fn answer(mut self, response: Response<Body>) -> Response<GuardedBody> {
         let Some(code) = code_in(response.headers()) else {
             return response.map(|body| GuardedBody::new(body, self));
@@ -275,6 +275,11 @@ impl Drop for Call {
         // Dropped before its end: the caller went away.
         self.over(Code::Cancelled);
     }
+}
+
+/// A request body that ends when the process drains, and the call with it.
+fn until_drained(body: Body, drain: CancellationToken) -> Body {
+    Body::new(StreamBody::new(BodyStream::new(body).take_until(drain.cancelled_owned())))
 }
 
 /// A status as trailers.

@@ -44,13 +44,13 @@ impl Health for HealthOfServices {
         let watched = self.readiness.watch(&service);
         let changes = futures::stream::unfold((watched, None), move |(mut watched, mut told)| async move {
             loop {
-                if told.is_some() && watched.is_draining() {
-                    return None;
-                }
                 // The protocol keeps the stream of an unknown service open, as it may come.
                 let status = if is_known { status_of(&mut watched) } else { ServingStatus::ServiceUnknown };
                 if told.replace(status) != Some(status) {
                     return Some((Ok(answer(status)), (watched, told)));
+                }
+                if watched.is_draining() {
+                    return None;
                 }
                 watched.changed().await;
             }

@@ -24,7 +24,7 @@ pub(super) struct Method {
     pub(super) is_unary: bool,
     /// Whether it answers without a token and over the limit of calls: health, which others decide by.
     pub(super) is_exempt: bool,
-    /// Whether its streams are ended when the process drains: reflection, whose clients hold them open.
+    /// Whether its requests end when the process drains: reflection, whose clients hold their streams open.
     pub(super) ends_with_drain: bool,
     pub(super) labels: RpcLabels,
 }
