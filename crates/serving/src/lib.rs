@@ -22,7 +22,7 @@ pub use tonic;
 /// Gives a generated tonic server what the shell promises of every service: gzip is accepted, and a request is limited
 /// after decompression to `rpc.request_bytes_max`.
 ///
-/// ```ignore
+/// ```text
 /// services.add(limited!(IngestServiceServer::new(ingest), settings.rpc));
 /// ```
 #[macro_export]

@@ -9,6 +9,7 @@ use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -16,6 +17,9 @@ use crate::telemetry::RpcMetrics;
 
 /// How long to wait after the system refused a connection, for example for want of file descriptors.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a connection may say nothing at all. Once it has spoken, HTTP has bounds of its own.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The connections of a listener, as many at a time as the limit says.
 pub(super) struct Connections {
@@ -32,6 +36,8 @@ pub(super) struct Connection {
     cut: CancellationToken,
     /// Wakes the connection when it is cut while nothing else does.
     waiting: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Ends a connection that says nothing; none once it has spoken.
+    silence: Option<Pin<Box<Sleep>>>,
     _counted: Counted,
 }
 
@@ -73,7 +79,7 @@ impl Connections {
                 Ok((io, _)) => io,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(REFUSED_PAUSE).await;
+                    sleep(REFUSED_PAUSE).await;
                     continue;
                 }
             };
@@ -93,6 +99,7 @@ impl Connections {
                 io,
                 cut: self.cut.clone(),
                 waiting: Box::pin(self.cut.clone().cancelled_owned()),
+                silence: Some(Box::pin(sleep(FIRST_BYTE_TIMEOUT))),
                 _counted: Counted { open: self.open.clone(), metrics: self.metrics.clone(), _permit: permit },
             };
         }
@@ -123,7 +130,14 @@ impl AsyncRead for Connection {
             Poll::Pending if self.waiting.as_mut().poll(cx).is_ready() => {
                 Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
             }
-            other => other,
+            Poll::Pending if self.silence.as_mut().is_some_and(|silence| silence.as_mut().poll(cx).is_ready()) => {
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Poll::Pending => Poll::Pending,
+            ready => {
+                self.silence = None;
+                ready
+            }
         }
     }
 }
@@ -151,5 +165,45 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::Metrics;
+
+    /// Two ends of a connection.
+    async fn pair(cut: &CancellationToken) -> (Connection, TcpStream) {
+        let metrics = RpcMetrics::new(&Metrics::new().expect("metrics").meter("test"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let connections = Connections::new(listener, 1, &Arc::default(), cut, &Arc::new(metrics));
+        let (here, there) = tokio::join!(connections.next(), TcpStream::connect(address));
+        (here, there.expect("connected"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_says_nothing_is_ended() {
+        let (mut here, _there) = pair(&CancellationToken::new()).await;
+        let began = Instant::now();
+        let error = here.read_u8().await.expect_err("silence");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= FIRST_BYTE_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_spoken_may_be_quiet_until_it_is_cut() {
+        let cut = CancellationToken::new();
+        let (mut here, mut there) = pair(&cut).await;
+        there.write_u8(7).await.expect("sent");
+        assert_eq!(here.read_u8().await.expect("heard"), 7);
+        let quiet = tokio::time::timeout(10 * FIRST_BYTE_TIMEOUT, here.read_u8()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        cut.cancel();
+        assert_eq!(here.read_u8().await.expect_err("cut").kind(), io::ErrorKind::ConnectionAborted);
     }
 }

@@ -63,6 +63,7 @@ impl Client {
         address: SocketAddr,
     ) -> Result<(Self, JoinHandle<Result<(), hyper::Error>>), Box<dyn std::error::Error>> {
         let io = TcpStream::connect(address).await?;
+        io.set_nodelay(true)?;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await?;
         let end = tokio::spawn(connection);
         let origin = Uri::try_from(format!("http://{address}"))?;

@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use headwater_serving::Drained;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::Running;
@@ -61,8 +62,6 @@ async fn the_drain_is_bounded() {
     let mut stream = client.stream::<String, String>(&path, "forever".to_owned()).await.unwrap();
     assert_eq!(next(&mut stream).await.unwrap().unwrap(), "begun");
     assert!(becomes(|| file.exists()).await);
-    // A quiet connection and an HTTP/1 one that never asks are no reason to wait.
-    let _quiet = Client::connect(running.http).await;
 
     let began = Instant::now();
     assert_eq!(running.end().await, Drained { connections_cut: 1 });
@@ -78,8 +77,15 @@ async fn a_quiet_process_drains_at_once() {
     let running = Running::start(|_| {}).await;
     let client = Client::connect(running.grpc).await;
     assert_eq!(client.tell("echo x").await.unwrap(), "x");
+    // Held open by people who are not there: one that never spoke, and HTTP/1 that is kept alive.
+    let _silent = TcpStream::connect(running.grpc).await.unwrap();
+    let mut kept = TcpStream::connect(running.http).await.unwrap();
+    kept.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    kept.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
     let began = Instant::now();
-    running.end().await;
+    assert_eq!(running.end().await, Drained { connections_cut: 0 });
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
 }
 
