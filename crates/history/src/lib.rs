@@ -2,9 +2,16 @@
 //!
 //! Two implementations pass one suite: [`postgres::PostgresHistory`] and [`sqlite::SqliteHistory`].
 
+mod contract;
+mod day;
 mod history;
+pub mod postgres;
+mod spans;
+pub mod sqlite;
+mod storable;
 
 pub use history::{
     AllTimeQuery, CommitOutcome, Generation, History, HistoryError, HistoryPage, HistoryQuery, HistoryRow, Ownership,
     PartitionProgress, Remembered, VerdictFilter,
 };
+pub use storable::{ID_BYTES_MAX, INDEXED_BYTES_MAX, NotStorable, storable};
