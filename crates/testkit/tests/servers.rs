@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use headwater_testkit::{
-    Kafka, Options, Postgres, ProcessId, Redis, RedisCluster, Registry, fresh_database, tools_dir, unique,
+    Kafka, Options, Postgres, ProcessId, Redis, RedisCluster, Registry, Toxiproxy, fresh_database, tools_dir, unique,
 };
 
 #[test]
@@ -149,6 +149,29 @@ fn kafka_survives_a_kill_with_its_data() {
     kafka.restart().unwrap();
     assert_eq!(kafka.port(), port);
     assert!(topics(&["--describe", "--topic", &topic], &kafka.bootstrap()).contains("PartitionCount: 3"));
+}
+
+#[test]
+fn toxiproxy_delays_and_cuts() {
+    let redis = Redis::start(Options::default()).unwrap();
+    let toxiproxy = Toxiproxy::start(Options::default()).unwrap();
+    let port = toxiproxy.proxy("redis", redis.port()).unwrap();
+    let ping = || -> std::io::Result<Duration> {
+        let asked = Instant::now();
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"PING\r\n")?;
+        stream.read_exact(&mut [0; 7])?;
+        Ok(asked.elapsed())
+    };
+    ping().unwrap();
+    toxiproxy.add("redis", "latency", true, &serde_json::json!({ "latency": 300 })).unwrap();
+    assert!(ping().unwrap() >= Duration::from_millis(300));
+    toxiproxy.remove("redis", "latency").unwrap();
+    assert!(ping().unwrap() < Duration::from_millis(300));
+    toxiproxy.enable("redis", false).unwrap();
+    assert!(ping().is_err());
+    toxiproxy.enable("redis", true).unwrap();
+    ping().unwrap();
 }
 
 #[test]
