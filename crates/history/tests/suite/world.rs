@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use headwater_domain::{BatchCommit, StreamSchema};
 use headwater_history::postgres::{PostgresHistory, PostgresOptions};
 use headwater_history::sqlite::SqliteHistory;
 use headwater_history::{CommitOutcome, History};
+use headwater_testkit::{POSTGRES, require, unique};
 
 use crate::events::shared;
 
@@ -156,16 +156,12 @@ impl World {
 }
 
 pub(crate) fn postgres_url() -> String {
-    std::env::var("HEADWATER_TEST_POSTGRES").expect(
-        "HEADWATER_TEST_POSTGRES must name a Postgres (postgres://user@host:port/db): run `make test` or `cargo xtask parts up`",
-    )
+    require(POSTGRES)
 }
 
+/// The name of a Postgres schema that no other test uses.
 pub(crate) fn unique_name() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    format!("history_{process}_{}_{count}", since.as_micros())
+    unique("history").replace('-', "_")
 }
 
 pub(crate) fn options(url: &str, schema: &str) -> PostgresOptions {
