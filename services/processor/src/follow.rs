@@ -1,0 +1,163 @@
+//! Keeps live statistics of one partition at what the history has.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_contracts::StreamContract;
+use headwater_domain::{LiveBatch, StoredEvent};
+use headwater_history::HistoryError;
+use headwater_live::{ApplyOutcome, GenerationKey, LiveError};
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info};
+
+use crate::assignment::Shared;
+use crate::batch::live_batch;
+
+/// How often an idle partition looks whether live statistics lost something.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Batches that a replay reads from the history at a time.
+const REPLAY_BATCHES_MAX: usize = 32;
+/// Replays that one call tries before it leaves the rest to the next check.
+const REPLAYS_MAX: usize = 8;
+
+/// A batch that the history has.
+#[derive(Debug)]
+pub(crate) struct CommittedBatch {
+    pub(crate) first: i64,
+    pub(crate) next: i64,
+    pub(crate) is_start: bool,
+    pub(crate) stored: Vec<StoredEvent>,
+}
+
+/// What a partition's follower works with.
+pub(crate) struct Follower {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stream: Arc<StreamContract>,
+    pub(crate) partition: i32,
+    pub(crate) generation: GenerationKey,
+}
+
+/// What stops a replay.
+enum ReplayStop {
+    History(HistoryError),
+    Live(LiveError),
+    /// The kept batch rows do not reach back to what is missing.
+    Unreachable(Option<i64>),
+}
+
+impl Follower {
+    /// Applies batches as they come, and replays what live statistics miss. Ends when the sender is gone.
+    pub(crate) async fn run(
+        self,
+        mut batches: mpsc::Receiver<CommittedBatch>,
+        committed: watch::Receiver<Option<i64>>,
+    ) {
+        self.check(&committed).await;
+        loop {
+            tokio::select! {
+                batch = batches.recv() => match batch {
+                    Some(batch) => self.take(batch).await,
+                    None => return,
+                },
+                () = tokio::time::sleep(CHECK_EVERY) => self.check(&committed).await,
+            }
+        }
+    }
+
+    async fn take(&self, batch: CommittedBatch) {
+        let range = (batch.first, batch.next);
+        let live = self.live_batch(range, batch.is_start, &batch.stored);
+        // What cannot be applied now is in the history: the next check finds it missing and replays it.
+        match self.shared.live(|| self.shared.outside.live.apply(&self.generation, &live)).await {
+            Ok(ApplyOutcome::Applied) => {}
+            Ok(ApplyOutcome::Gap { next }) => self.mend(next).await,
+            Err(error) => self.refused(&error),
+        }
+    }
+
+    async fn check(&self, committed: &watch::Receiver<Option<i64>>) {
+        let Some(wanted) = *committed.borrow() else { return };
+        match self.shared.live(|| self.shared.outside.live.applied(&self.generation)).await {
+            Ok(applied) => {
+                let applied = applied.get(&self.partition).copied();
+                if applied.is_none_or(|applied| applied < wanted) {
+                    self.mend(applied).await;
+                }
+            }
+            Err(error) => self.refused(&error),
+        }
+    }
+
+    /// Replays from an offset, or from the beginning, until nothing is missing.
+    async fn mend(&self, mut from: Option<i64>) {
+        let condition = format!("{}/{}: live statistics", self.stream.schema.name, self.partition);
+        for _ in 0..REPLAYS_MAX {
+            match self.replay(from).await {
+                Ok(ApplyOutcome::Applied) => {
+                    (self.shared.conditions)(&condition, None);
+                    return;
+                }
+                Ok(ApplyOutcome::Gap { next }) => from = next,
+                Err(ReplayStop::Live(error)) => return self.refused(&error),
+                Err(ReplayStop::History(error)) => {
+                    error!(stream = self.stream.schema.name, partition = self.partition, %error, "cannot replay");
+                    return;
+                }
+                Err(ReplayStop::Unreachable(from)) => {
+                    let from = from.map_or_else(|| "its beginning".to_owned(), |offset| format!("offset {offset}"));
+                    let reason = format!(
+                        "live statistics miss everything from {from} on, and the kept batch rows do not reach back to it"
+                    );
+                    error!(stream = self.stream.schema.name, partition = self.partition, reason);
+                    (self.shared.conditions)(&condition, Some(reason));
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn replay(&self, mut from: Option<i64>) -> Result<ApplyOutcome, ReplayStop> {
+        let schema = &self.stream.schema;
+        let mut replayed = 0;
+        loop {
+            let read = || self.shared.outside.history.batches(schema, self.partition, from, REPLAY_BATCHES_MAX);
+            let batches = self.shared.history(read).await.map_err(ReplayStop::History)?;
+            if let Some(first) = batches.first()
+                && !from.map_or(first.is_start, |from| first.first == from)
+            {
+                return Err(ReplayStop::Unreachable(from));
+            }
+            if batches.is_empty() {
+                if replayed > 0 {
+                    info!(
+                        stream = schema.name,
+                        partition = self.partition,
+                        batches = replayed,
+                        "replayed to live statistics"
+                    );
+                    self.shared.metrics.replayed(&schema.name, replayed);
+                }
+                return Ok(ApplyOutcome::Applied);
+            }
+            for batch in batches {
+                let live = self.live_batch((batch.first, batch.next), batch.is_start, &batch.stored);
+                let apply = || self.shared.outside.live.apply(&self.generation, &live);
+                match self.shared.live(apply).await.map_err(ReplayStop::Live)? {
+                    ApplyOutcome::Applied => {}
+                    gap @ ApplyOutcome::Gap { .. } => return Ok(gap),
+                }
+                replayed += 1;
+                from = Some(batch.next);
+            }
+        }
+    }
+
+    fn live_batch(&self, range: (i64, i64), is_start: bool, stored: &[StoredEvent]) -> LiveBatch {
+        let window_max_ms = self.shared.options.window_max_ms;
+        live_batch(&self.stream.schema, window_max_ms, self.partition, range, is_start, stored)
+    }
+
+    fn refused(&self, error: &LiveError) {
+        error!(stream = self.stream.schema.name, partition = self.partition, %error, "live statistics");
+    }
+}

@@ -1,0 +1,193 @@
+//! The work on one partition: from its reader to the history.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use headwater_contracts::StreamContract;
+use headwater_domain::{BatchCommit, DeadLetter, RuleCounts};
+use headwater_event_log::{EventLogError, LogRecord, NewRecord, PartitionReader, RegistryError, TopicPartition};
+use headwater_history::{CommitOutcome, HistoryError, Ownership, Remembered};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tracing::debug;
+
+use crate::assignment::Shared;
+use crate::batch::Batch;
+use crate::decode::{Decoded, decode};
+use crate::follow::CommittedBatch;
+
+/// Why the work on a partition ended.
+#[derive(Debug, Error)]
+pub(crate) enum Stop {
+    /// Another owner has it.
+    #[error("another owner has the partition: epoch {epoch}, offset {next:?}")]
+    Fenced { epoch: i64, next: Option<i64> },
+    /// The reader is done.
+    #[error(transparent)]
+    Log(#[from] EventLogError),
+    /// The history refuses for good.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The registry refuses for good.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The topic is not the one that was read.
+    #[error("the record at offset {offset} is not the one that was read: the topic was made anew")]
+    OtherTopic { offset: i64 },
+}
+
+/// What the work on a partition needs.
+pub(crate) struct PartitionWork {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) stream: Arc<StreamContract>,
+    pub(crate) place: TopicPartition,
+    pub(crate) ownership: Ownership,
+    /// Offset of the first record that is not stored.
+    pub(crate) next: i64,
+    /// The record before it, where the reader begins with it.
+    pub(crate) remembered: Option<Remembered>,
+    /// Hints for the log, lossy.
+    pub(crate) hints: mpsc::Sender<(TopicPartition, i64)>,
+    /// Batches for live statistics, lossy: what does not fit is replayed from the history.
+    pub(crate) batches: mpsc::Sender<CommittedBatch>,
+    /// The offset that the history has.
+    pub(crate) committed: watch::Sender<Option<i64>>,
+}
+
+impl PartitionWork {
+    /// Works until the partition is lost or cannot go on.
+    pub(crate) async fn run(mut self, mut reader: Box<dyn PartitionReader>) -> Stop {
+        let mut counts = RuleCounts::new(self.ownership.newest_us, self.shared.options.rule_spans_max);
+        loop {
+            match self.step(reader.as_mut(), &mut counts).await {
+                Ok(()) => {}
+                Err(stop) => return stop,
+            }
+        }
+    }
+
+    async fn step(&mut self, reader: &mut dyn PartitionReader, counts: &mut RuleCounts) -> Result<(), Stop> {
+        let options = &self.shared.options;
+        let records = reader.read(options.batch_records_max, options.batch_bytes_max, options.batch_linger).await?;
+        let records = self.verified(records)?;
+        let Some(last) = records.last() else { return Ok(()) };
+        let last = (last.offset, last.appended_ms, checksum(last));
+        let decoded = self.decoded(&records).await?;
+        let batch = Batch::new(&self.stream.schema, self.place.partition, self.next, last, decoded);
+        self.copy_dead_letters(batch.dead()).await?;
+        let commit = self.store(batch, counts).await?;
+        let is_start = self.ownership.next.is_none();
+        self.ownership.next = Some(commit.next);
+        self.next = commit.next;
+        self.committed.send_replace(Some(commit.next));
+        let batch = CommittedBatch { first: commit.first, next: commit.next, is_start, stored: commit.stored };
+        if self.batches.try_send(batch).is_err() {
+            debug!(stream = self.stream.schema.name, partition = self.place.partition, "live statistics are behind");
+        }
+        // A hint that does not fit is made up for by the next.
+        let _ = self.hints.try_send((self.place.clone(), self.next));
+        Ok(())
+    }
+
+    /// Drops the remembered record, which only shows that the topic is still the same one.
+    fn verified(&mut self, mut records: Vec<LogRecord>) -> Result<Vec<LogRecord>, Stop> {
+        if let Some(remembered) = self.remembered.take()
+            && let Some(first) = records.first()
+        {
+            let same = first.offset == remembered.offset
+                && first.appended_ms == remembered.appended_ms
+                && checksum(first) == remembered.checksum;
+            if !same {
+                return Err(Stop::OtherTopic { offset: remembered.offset });
+            }
+            records.remove(0);
+        }
+        Ok(records)
+    }
+
+    async fn decoded(&self, records: &[LogRecord]) -> Result<Vec<Decoded>, Stop> {
+        let mut decoded = Vec::with_capacity(records.len());
+        for record in records {
+            let call = || decode(&self.stream, &self.shared.schemas, record);
+            decoded.push(self.shared.registry(call).await?);
+        }
+        Ok(decoded)
+    }
+
+    async fn store(&self, mut batch: Batch, counts: &mut RuleCounts) -> Result<BatchCommit, Stop> {
+        let schema = &self.stream.schema;
+        let history = &self.shared.outside.history;
+        loop {
+            let asks = counts.unknown(schema, batch.events.iter().map(|arrived| &arrived.event));
+            if !asks.is_empty() {
+                let ask = || history.span_counts(schema, self.place.partition, &asks);
+                let answers = self.shared.history(ask).await?;
+                for (ask, count) in asks.iter().cloned().zip(answers) {
+                    counts.learn(ask, count);
+                }
+            }
+            let commit = batch.judged(schema, counts, self.ownership.epoch);
+            let began = Instant::now();
+            match self.shared.history(|| history.commit(schema, &commit)).await? {
+                CommitOutcome::Committed => {
+                    counts.keep();
+                    self.shared.metrics.committed(&schema.name, &commit, began.elapsed().as_secs_f64());
+                    return Ok(commit);
+                }
+                CommitOutcome::Fenced { epoch, next } => return Err(Stop::Fenced { epoch, next }),
+                CommitOutcome::Duplicates(stored) => {
+                    counts.undo();
+                    batch.take_out(stored);
+                }
+            }
+        }
+    }
+
+    /// The dead letters' topic has each at least once: it is written before the history is.
+    async fn copy_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), Stop> {
+        let topic = format!("{}{}", self.stream.schema.name, self.shared.options.dead_letter_suffix);
+        for chunk in letters.chunks(self.shared.options.batch_records_max) {
+            let records: Vec<NewRecord> = chunk.iter().map(|letter| dead_letter_record(&self.place, letter)).collect();
+            self.shared
+                .log(|| async {
+                    let results = self.shared.outside.log.append(&topic, records.clone()).await;
+                    results
+                        .into_iter()
+                        .find_map(|result| match result {
+                            // Too large with its headers: the history has it whole, and the copy cannot be had.
+                            Ok(_) | Err(EventLogError::RecordTooLarge { .. }) => None,
+                            Err(error) => Some(error),
+                        })
+                        .map_or(Ok(()), Err)
+                })
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn dead_letter_record(place: &TopicPartition, letter: &DeadLetter) -> NewRecord {
+    let text = |text: String| Bytes::from(text.into_bytes());
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.clone().map(Bytes::from).unwrap_or_default();
+    NewRecord {
+        key: bytes(&letter.key),
+        value: bytes(&letter.value),
+        headers: vec![
+            ("headwater-topic".into(), text(place.topic.clone())),
+            ("headwater-partition".into(), text(place.partition.to_string())),
+            ("headwater-offset".into(), text(letter.offset.to_string())),
+            ("headwater-reason".into(), text(letter.reason.name().to_owned())),
+            ("headwater-field".into(), text(letter.field.clone())),
+            ("headwater-detail".into(), text(letter.detail.clone())),
+        ],
+    }
+}
+
+fn checksum(record: &LogRecord) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(record.key.as_deref().unwrap_or_default());
+    hasher.update(&[0]);
+    hasher.update(record.value.as_deref().unwrap_or_default());
+    hasher.finalize()
+}

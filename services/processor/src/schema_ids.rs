@@ -1,0 +1,73 @@
+use std::collections::HashMap;
+
+use headwater_contracts::{StreamContract, message_name_in};
+use headwater_domain::Reason;
+use headwater_event_log::{RegistryError, SchemaRegistry};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Ids that are remembered; a topic with more is asked for anew.
+const IDS_MAX: usize = 1024;
+
+/// Whether the message that a frame names is the stream's own, by the registry's word.
+pub(crate) struct SchemaIds {
+    registry: Arc<dyn SchemaRegistry>,
+    known: Mutex<HashMap<(u32, Vec<i32>), Option<String>>>,
+}
+
+/// A schema that is not the stream's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotOurs {
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
+}
+
+impl SchemaIds {
+    pub(crate) fn new(registry: Arc<dyn SchemaRegistry>) -> Self {
+        Self { registry, known: Mutex::new(HashMap::new()) }
+    }
+
+    /// Nothing where the frame's message is the stream's, of this version or another.
+    ///
+    /// # Errors
+    /// Outside: the registry is away, or refuses. Inside: the message is another, or the registry does not know the id.
+    pub(crate) async fn judge(
+        &self,
+        stream: &StreamContract,
+        id: u32,
+        indexes: &[i32],
+    ) -> Result<Result<(), NotOurs>, RegistryError> {
+        let key = (id, indexes.to_vec());
+        let known = self.known.lock().get(&key).cloned();
+        let name = match known {
+            Some(name) => name,
+            None => {
+                let Some(found) = self.registry.schema(id).await? else {
+                    // Not remembered: another process may be registering it just now.
+                    return Ok(Err(NotOurs {
+                        reason: Reason::UnknownSchema,
+                        detail: format!("the registry has no schema {id}"),
+                    }));
+                };
+                let name = message_name_in(&found.schema.text, indexes);
+                let mut known = self.known.lock();
+                if known.len() >= IDS_MAX {
+                    known.clear();
+                }
+                known.insert(key, name.clone());
+                name
+            }
+        };
+        Ok(match name {
+            Some(name) if name == stream.schema.message => Ok(()),
+            Some(name) => Err(NotOurs {
+                reason: Reason::WrongSchema,
+                detail: format!("schema {id} is of {name}, and the stream's events are {}", stream.schema.message),
+            }),
+            None => Err(NotOurs {
+                reason: Reason::WrongSchema,
+                detail: format!("schema {id} has no message at {indexes:?}"),
+            }),
+        })
+    }
+}
