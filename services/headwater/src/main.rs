@@ -1,1 +1,36 @@
-fn main() {}
+//! `headwater`: every service by itself on a laptop, or role by role in production.
+
+mod cli;
+mod dev;
+mod outside;
+mod page;
+mod platform;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let matches = cli::command().get_matches();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("headwater: the runtime did not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match matches.subcommand() {
+            Some(("dev", matches)) => dev::run(matches).await,
+            Some(("serve", matches)) => serve::run(matches).await,
+            Some(("settings", matches)) => settings::run(matches),
+            _ => unreachable!("clap asks for a command"),
+        }
+    });
+    // A task that does not end by itself, such as a read of standard input, must not keep the process.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| {
+        eprintln!("headwater: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -108,7 +108,7 @@ impl Processor {
         }
     }
 
-    async fn not_now(&self, error: &dyn std::error::Error) {
+    async fn not_now(&self, error: &(dyn std::error::Error + Send + Sync)) {
         error!(%error, "the processor cannot go on, and tries again");
         (self.shared.conditions)("processor", Some(error.to_string()));
         tokio::time::sleep(self.shared.options.retry_max).await;

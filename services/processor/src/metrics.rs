@@ -29,6 +29,7 @@ impl Metrics {
                 .f64_histogram("headwater.processor.commit.duration")
                 .with_description("Time that a batch's transaction took")
                 .with_unit("s")
+                .with_boundaries(vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0])
                 .build(),
             retries: meter
                 .u64_counter("headwater.processor.retries")

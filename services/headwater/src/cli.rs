@@ -1,0 +1,36 @@
+use clap::{Arg, ArgAction, Command};
+use headwater_serving::settings::augment_clap;
+
+/// The command line.
+pub(crate) fn command() -> Command {
+    Command::new("headwater")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A gRPC platform: one contract, events counted exactly once, statistics that are live")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(augment_clap(
+            Command::new("dev")
+                .about("Every service in one process with embedded stores, and a generator so that something is alive"),
+        ))
+        .subcommand(
+            augment_clap(
+                Command::new("serve").about("Services by role, on Kafka, a Schema Registry, Redis and Postgres"),
+            )
+            .arg(role()),
+        )
+        .subcommand(
+            augment_clap(Command::new("settings").about("Every setting with its value and where it comes from")).arg(
+                Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print as JSON, an object a setting"),
+            ),
+        )
+}
+
+fn role() -> Arg {
+    Arg::new("role")
+        .long("role")
+        .value_delimiter(',')
+        .required(true)
+        .action(ArgAction::Append)
+        .value_parser(["ingest", "processor", "stats"])
+        .help("Which services this process runs, separated by commas")
+}

@@ -1,0 +1,67 @@
+//! `headwater dev`: everything in one process, with something alive in it.
+
+use std::process::ExitCode;
+
+use clap::ArgMatches;
+use headwater_serving::Settings;
+use jiff::Timestamp;
+
+use crate::platform::{self, Roles, Running};
+use crate::{outside, settings};
+
+/// Runs every role on embedded stores until a signal, and a generator beside them.
+pub(crate) async fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let mut settings = match settings::read(matches) {
+        Ok(settings) => settings,
+        Err(code) => return Ok(code),
+    };
+    settings.topics.partitions = settings.dev.partitions;
+    let outside = outside::embedded(&settings, settings.dev.data.as_deref())?;
+    let roles = Roles { ingest: true, processor: true, stats: true };
+    let told = settings.clone();
+    platform::run(settings, roles, outside, move |running| beside(told, running)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn beside(settings: Settings, running: Running) {
+    running.readiness.ready().await;
+    println!("{}", greeting(&settings, &running, Timestamp::now()));
+}
+
+/// Where it is, and three calls that work when they are pasted.
+fn greeting(settings: &Settings, running: &Running, now: Timestamp) -> String {
+    let (grpc, http) = (running.grpc, running.http);
+    let token =
+        settings.auth.token.as_deref().map_or_else(String::new, |token| format!("-H 'authorization: Bearer {token}' "));
+    let call = format!("grpcurl -plaintext {token}-d");
+    let event = format!(
+        r#"{{"@type":"type.googleapis.com/headwater.event.v1.PageEvent","event_id":"{}","timestamp":"{now:.3}","user_id":"usr_789","event_type":"page_view","page_url":"/products/electronics","session_id":"sess_456"}}"#,
+        "0190c8f0-0000-7000-8000-000000000001"
+    );
+    let kept = settings.dev.data.as_ref().map_or_else(
+        || "in memory: gone when it ends (--data DIR keeps it)".to_owned(),
+        |data| format!("in {}", data.display()),
+    );
+    let rate = match settings.dev.rate {
+        0 => "off (--rate N publishes N events a second)".to_owned(),
+        rate => format!("{rate} events/s (--rate 0 turns it off)"),
+    };
+    format!(
+        r#"
+Headwater is running. Ctrl-C ends it.
+
+  page, /metrics, /readyz   http://{http}
+  gRPC with reflection      {grpc}
+  everything is kept        {kept}
+  the generator             {rate}
+
+Paste into another terminal:
+
+  {call} '{{"stream":"page-events","records":[{{"event":{event}}}]}}' {grpc} headwater.ingest.v1.IngestService/Publish
+
+  {call} '{{"queries":[{{"stream":"page-events","stat":"top_pages","window":"300s"}},{{"stream":"page-events","stat":"active_users","window":"300s"}},{{"stream":"transactions","stat":"account_total"}}]}}' {grpc} headwater.stats.v1.StatsService/GetStats
+
+  {call} '{{"stream":"page-events","start_time":"{now:.0}","page_size":3}}' {grpc} headwater.stats.v1.StatsService/QueryHistory
+"#
+    )
+}
