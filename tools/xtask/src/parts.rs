@@ -73,9 +73,9 @@ pub(crate) fn run(root: &Path, action: &Action) -> Result<ExitCode> {
     }
 }
 
-/// Starts all parts, all at a time, for as long as the returned value lives.
-pub(crate) fn start_private() -> Result<Private> {
-    let started = start_all(&KINDS, false)?;
+/// Starts all parts, all at a time, below a folder, for as long as the returned value lives.
+pub(crate) fn start_private(dir: &Path) -> Result<Private> {
+    let started = start_all(&KINDS, Some(dir))?;
     let variables = started.iter().map(|(_, variable, server)| (*variable, server.address())).collect();
     Ok(Private { _servers: started.into_iter().map(|(_, _, server)| server).collect(), variables })
 }
@@ -85,8 +85,7 @@ fn up(file: &Path) -> Result<ExitCode> {
     state.parts.retain(|part| part.process.is_alive());
     let missing: Vec<_> =
         KINDS.into_iter().filter(|(name, _)| state.parts.iter().all(|part| part.name != *name)).collect();
-    let started = start_all(&missing, true);
-    for (name, variable, server) in started? {
+    for (name, variable, server) in start_all(&missing, None)? {
         let process = server.server().process().with_context(|| format!("{name} ended right after its start"))?;
         state.parts.push(Part {
             name: name.to_owned(),
@@ -148,15 +147,16 @@ fn status(file: &Path) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts the given parts at the same time: most of the wait is Java's.
+/// Starts the given parts at the same time: most of the wait is Java's. With a folder they live below it and end with
+/// their handles; without they are detached, each in a folder of its own.
 fn start_all(
     kinds: &[(&'static str, &'static str)],
-    detached: bool,
+    dir: Option<&Path>,
 ) -> Result<Vec<(&'static str, &'static str, Started)>> {
     std::thread::scope(|scope| {
         let starts: Vec<_> = kinds
             .iter()
-            .map(|&(name, variable)| scope.spawn(move || Ok((name, variable, Started::start(name, detached)?))))
+            .map(|&(name, variable)| scope.spawn(move || Ok((name, variable, Started::start(name, dir)?))))
             .collect();
         let results: Vec<Result<_>> = starts
             .into_iter()
@@ -168,7 +168,7 @@ fn start_all(
             .map(|result| {
                 // Detached servers outlive their handle: those of a failed start must not.
                 if failed
-                    && detached
+                    && dir.is_none()
                     && let Ok((_, _, server)) = &result
                     && let Some(process) = server.server().process()
                 {
@@ -181,12 +181,14 @@ fn start_all(
 }
 
 impl Started {
-    fn start(name: &str, detached: bool) -> Result<Self> {
-        let mut options = Options { detached, ..Options::default() };
-        if detached {
-            let dir = tempfile::Builder::new().prefix(&format!("headwater-parts-{name}-")).tempdir()?;
-            options.dir = Some(dir.keep());
-        }
+    fn start(name: &str, dir: Option<&Path>) -> Result<Self> {
+        let options = match dir {
+            Some(dir) => Options::default().dir(dir.join(name)),
+            None => {
+                let dir = tempfile::Builder::new().prefix(&format!("headwater-parts-{name}-")).tempdir()?.keep();
+                Options { detached: true, ..Options::default().dir(dir) }
+            }
+        };
         Ok(match name {
             "kafka" => Self::Kafka(Kafka::start(options)?),
             "registry" => Self::Registry(Registry::start(options)?),

@@ -2,14 +2,18 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use headwater_testkit as testkit;
+use headwater_testkit::{self as testkit, ProcessId};
 use tokio::process::Command;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::parts;
 
@@ -23,28 +27,55 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let began = Instant::now();
     let names = [testkit::KAFKA, testkit::REGISTRY, testkit::REDIS, testkit::POSTGRES];
     let given = names.iter().all(|name| env::var_os(name).is_some_and(|value| !value.is_empty()));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut steps = Steps::new()?;
 
     // Compiled before the servers start: they would only take memory and processor from the compiler.
     let select = Selection::of(arguments);
     let mut build = cargo(root, &select.nextest(&["--no-run"]));
-    let mut code = runtime.block_on(wait(&mut build))?;
+    let mut code = steps.run(&mut build)?;
     let compiled_s = began.elapsed().as_secs();
 
     if code == 0 {
-        let parts =
-            if given { None } else { Some(parts::start_private().context("the real servers cannot be started")?) };
+        let folder = run_folder()?;
+        let parts = match given {
+            true => None,
+            false => Some(parts::start_private(folder.path()).context("the real servers cannot be started")?),
+        };
         let mut tests = cargo(root, &select.nextest(&[]));
+        // What an interrupted test leaves goes with the run.
+        tests.env("TMPDIR", folder.path());
         tests.envs(parts.iter().flat_map(|parts| parts.variables.iter().map(|(name, value)| (name, value))));
-        code = runtime.block_on(wait(&mut tests))?;
+        code = steps.run(&mut tests)?;
         if code == 0 && arguments.is_empty() {
             let mut doc_tests =
                 cargo(root, &locked(["test", "--doc", "--workspace", "--quiet"].map(str::to_owned).to_vec()));
-            code = runtime.block_on(wait(&mut doc_tests))?;
+            code = steps.run(&mut doc_tests)?;
         }
     }
     println!("test: {} s in all, {compiled_s} s of it compiling", began.elapsed().as_secs());
     Ok(ExitCode::from(code))
+}
+
+/// Everything that the run writes is below one folder, named by the process that removes it.
+fn run_folder() -> Result<tempfile::TempDir> {
+    const PREFIX: &str = "headwater-test-";
+    for entry in fs::read_dir(env::temp_dir())?.flatten() {
+        // Left by a run that was killed: `PREFIX process-start-random`.
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let Some((pid, rest)) = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-')) else { continue };
+        let Some((start, _)) = rest.split_once('-') else { continue };
+        if let (Ok(pid), Ok(started_ticks)) = (pid.parse(), start.parse())
+            && !(ProcessId { pid, started_ticks }).is_alive()
+        {
+            // Another user's may stay.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let own = ProcessId::of(std::process::id()).context("this process runs")?;
+    let folder = tempfile::Builder::new().prefix(&format!("{PREFIX}{}-{}-", own.pid, own.started_ticks)).tempdir()?;
+    // Postgres runs as another user where this is root, and must get through.
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
+    Ok(folder)
 }
 
 /// What was asked for, as arguments of cargo nextest.
@@ -93,27 +124,57 @@ pub(crate) fn path_with_tools() -> OsString {
     env::join_paths(folders).unwrap_or(path)
 }
 
-/// Waits for the command's end, also through Ctrl-C and SIGTERM, so that the servers are stopped and their data removed.
-async fn wait(command: &mut Command) -> Result<u8> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut child = command.spawn().with_context(|| format!("cannot start {:?}", command.as_std()))?;
-    let process = child.id().and_then(testkit::ProcessId::of);
-    let mut interrupted = false;
-    loop {
-        tokio::select! {
-            status = child.wait() => {
-                let code = status?.code().and_then(|code| u8::try_from(code).ok());
-                return Ok(if interrupted { INTERRUPTED } else { code.unwrap_or(1) });
-            }
-            // A terminal sends it to the child as well.
-            _ = interrupt.recv() => interrupted = true,
-            _ = terminate.recv() => {
-                interrupted = true;
-                if let Some(process) = &process {
-                    process.signal("TERM")?;
-                }
-            }
+/// Runs command after command, also through Ctrl-C and SIGTERM, so that the servers are stopped and their data removed.
+struct Steps {
+    runtime: Runtime,
+    /// The signal that ends the run, once there was one.
+    ended_by: watch::Receiver<Option<SignalKind>>,
+}
+
+impl Steps {
+    fn new() -> Result<Self> {
+        // With a thread of its own, so that signals are seen between the commands too.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let (sender, ended_by) = watch::channel(None);
+        let entered = runtime.enter();
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        drop(entered);
+        runtime.spawn(async move {
+            let kind = tokio::select! {
+                _ = interrupt.recv() => SignalKind::interrupt(),
+                _ = terminate.recv() => SignalKind::terminate(),
+            };
+            sender.send_replace(Some(kind));
+            // Kept: a closed channel would look like another signal.
+            sender.closed().await;
+        });
+        Ok(Self { runtime, ended_by })
+    }
+
+    /// Runs a command to its end and returns its exit code.
+    fn run(&mut self, command: &mut Command) -> Result<u8> {
+        let Self { runtime, ended_by } = self;
+        if ended_by.borrow().is_some() {
+            return Ok(INTERRUPTED);
         }
+        runtime.block_on(async {
+            let mut child = command.spawn().with_context(|| format!("cannot start {:?}", command.as_std()))?;
+            let process = child.id().and_then(ProcessId::of);
+            tokio::select! {
+                status = child.wait() => {
+                    return Ok(status?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+                }
+                _ = ended_by.changed() => {}
+            }
+            // A terminal sends SIGINT to the child as well.
+            if *ended_by.borrow() == Some(SignalKind::terminate())
+                && let Some(process) = process
+            {
+                process.signal("TERM")?;
+            }
+            child.wait().await?;
+            Ok(INTERRUPTED)
+        })
     }
 }
