@@ -1,6 +1,7 @@
 //! House rules that no linter knows. Each finding is one line: file, line, what is wrong.
 
 mod links;
+mod reasons;
 
 use std::fs;
 use std::path::Path;
@@ -35,6 +36,8 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
             scripts.push(path);
         }
     }
+    let contract = fs::read_to_string(root.join(reasons::CONTRACT))?;
+    reasons::check(&contract, &listed.lines().collect::<Vec<_>>(), &mut findings);
     for finding in &findings {
         eprintln!("{finding}");
     }
