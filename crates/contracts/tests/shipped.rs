@@ -48,7 +48,8 @@ fn an_event_is_taken_apart_and_put_together() {
 fn what_breaks_the_contract_is_named() {
     let contracts = Contracts::shipped().unwrap();
     let stream = contracts.stream("page-events").unwrap();
-    let cases: [(fn(&mut v1::event::PageEvent), Reason, &str); 6] = [
+    type Change = fn(&mut v1::event::PageEvent);
+    let cases: [(Change, Reason, &str); 6] = [
         (|e| e.event_id = "not-a-uuid".into(), Reason::InvalidField, "event_id"),
         (|e| e.timestamp = None, Reason::InvalidField, "timestamp"),
         (|e| e.user_id.clear(), Reason::InvalidField, "user_id"),

@@ -156,13 +156,14 @@ mod tests {
     #[test]
     fn what_comes_after_the_count_in_a_span_is_flagged() {
         let (schema, mut counts) = (schema(), RuleCounts::new(None, 100));
-        let mut flagged = |user: &str, what: &str, at_us: i64| match judge(&schema, &mut counts, &event(user, what, at_us)) {
-            Verdict::Counted => 0,
-            Verdict::Flagged { count, version, .. } => {
-                assert_eq!(version, 3);
-                count
-            }
-        };
+        let mut flagged =
+            |user: &str, what: &str, at_us: i64| match judge(&schema, &mut counts, &event(user, what, at_us)) {
+                Verdict::Counted => 0,
+                Verdict::Flagged { count, version, .. } => {
+                    assert_eq!(version, 3);
+                    count
+                }
+            };
         assert_eq!(flagged("a", "view", 1_000_000), 0);
         assert_eq!(flagged("a", "click", 1_100_000), 0, "another kind does not count");
         assert_eq!(flagged("a", "view", 1_999_999), 0);
@@ -175,7 +176,8 @@ mod tests {
     #[test]
     fn only_spans_that_may_hold_stored_events_are_asked_for() {
         let (schema, mut counts) = (schema(), RuleCounts::new(Some(5_300_000), 2));
-        let (old, same, new) = (event("a", "view", 4_000_000), event("a", "view", 5_900_000), event("a", "view", 6_000_000));
+        let (old, same, new) =
+            (event("a", "view", 4_000_000), event("a", "view", 5_900_000), event("a", "view", 6_000_000));
         let asks = counts.unknown(&schema, [&old, &same, &new, &old].into_iter());
         assert_eq!(asks.iter().map(|ask| ask.start_us).collect::<Vec<_>>(), [4_000_000, 5_000_000]);
         for ask in asks {

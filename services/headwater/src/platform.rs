@@ -26,8 +26,6 @@ use crate::page;
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a shell reports of a process that was interrupted twice.
 const EXIT_INTERRUPTED: i32 = 130;
-/// Batches that wait for live statistics, per partition.
-const LIVE_QUEUE_MAX: usize = 64;
 
 /// Which services a process runs.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +62,7 @@ where
     });
     let listeners = Listeners::bind(&settings.listen).await?;
     let (grpc, http) = (listeners.grpc_addr(), listeners.http_addr());
+    info!(%grpc, %http, "listening");
     let metrics = Metrics::new()?;
     let readiness = Readiness::new();
     let drain = drain_on_signals()?;
@@ -255,7 +254,7 @@ fn processor_options(settings: &Settings) -> ProcessorOptions {
         rule_spans_max: processor.rule_spans_max,
         window_max_ms: settings.stats.window_max_s * 1000,
         shards: settings.redis.shards,
-        live_queue_max: LIVE_QUEUE_MAX,
+        live_queue_max: processor.live_queue_max,
         batches_kept_ms: i64::try_from(processor.batches_kept_s * 1000).unwrap_or(i64::MAX),
         events_kept_days: processor.events_kept_days,
     }

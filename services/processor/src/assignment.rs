@@ -64,6 +64,9 @@ struct Taken {
     remembered: Option<Remembered>,
 }
 
+/// A partition, and the offset before which everything is done.
+pub(crate) type Hint = (TopicPartition, i64);
+
 /// The tasks of a partition.
 struct Worker {
     stop: CancellationToken,
@@ -172,7 +175,7 @@ struct Assignment<'a> {
     /// Assigned, and not begun.
     pending: Vec<TopicPartition>,
     taking: Option<JoinHandle<Vec<Taken>>>,
-    hints: (mpsc::Sender<(TopicPartition, i64)>, mpsc::Receiver<(TopicPartition, i64)>),
+    hints: (mpsc::Sender<Hint>, mpsc::Receiver<Hint>),
 }
 
 impl Assignment<'_> {

@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
 
-use crate::assignment::Shared;
+use crate::assignment::{Hint, Shared};
 use crate::batch::Batch;
 use crate::decode::{Decoded, decode};
 use crate::follow::CommittedBatch;
@@ -48,7 +48,7 @@ pub(crate) struct PartitionWork {
     /// The record before it, where the reader begins with it.
     pub(crate) remembered: Option<Remembered>,
     /// Hints for the log, lossy.
-    pub(crate) hints: mpsc::Sender<(TopicPartition, i64)>,
+    pub(crate) hints: mpsc::Sender<Hint>,
     /// Batches for live statistics, lossy: what does not fit is replayed from the history.
     pub(crate) batches: mpsc::Sender<CommittedBatch>,
     /// The offset that the history has.

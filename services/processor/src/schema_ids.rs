@@ -9,10 +9,14 @@ use std::sync::Arc;
 /// Ids that are remembered; a topic with more is asked for anew.
 const IDS_MAX: usize = 1024;
 
+/// A schema's id, and the indexes of a message in it.
+type MessageAt = (u32, Vec<i32>);
+
 /// Whether the message that a frame names is the stream's own, by the registry's word.
 pub(crate) struct SchemaIds {
     registry: Arc<dyn SchemaRegistry>,
-    known: Mutex<HashMap<(u32, Vec<i32>), Option<String>>>,
+    /// Full name of the message; none where the schema has no message there.
+    known: Mutex<HashMap<MessageAt, Option<String>>>,
 }
 
 /// A schema that is not the stream's.

@@ -199,6 +199,8 @@ settings! {
         retry_max_ms: [u64] = "2000", "ms", between(10, 600_000);
         /// Spans of rules at most whose counts are kept in memory.
         rule_spans_max: [usize] = "200000", "spans", between(1, 100_000_000);
+        /// Batches of a partition at most that wait for live statistics. More are replayed from the history.
+        live_queue_max: [usize] = "64", "batches", between(1, 100_000);
         /// What the name of a stream's topic of dead letters ends with.
         dead_letter_topic_suffix: [String] = "-dead-letters", "", topic_part();
         /// How long batches are remembered, from which lost live statistics are replayed.

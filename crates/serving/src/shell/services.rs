@@ -61,6 +61,8 @@ impl Services {
             let builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(&self.descriptors)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // So that grpcurl can show the details of a status.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
                 .with_service_name(HEALTH_NAME);
             // Only what is served is listed, and not all that is declared.
             self.names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
