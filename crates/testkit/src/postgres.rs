@@ -97,7 +97,7 @@ fn prepare(options: &Options, dir: &Path, port: u16) -> Result<Recipe> {
 
 /// Debian keeps the server's programs off the path, in a folder for each version: the newest is taken.
 fn bin_dir() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os("HEADWATER_POSTGRES_BIN") {
+    if let Some(folder) = std::env::var_os("HEADWATER_TEST_POSTGRES_BIN") {
         return Ok(PathBuf::from(folder));
     }
     let newest = fs::read_dir("/usr/lib/postgresql")
