@@ -139,6 +139,7 @@ const WRONG: &[(&str, &str)] = &[
     ("processor.batch_linger_ms", "x"),
     ("processor.retry_max_ms", "0"),
     ("processor.rule_spans_max", "0"),
+    ("processor.live_queue_max", "0"),
     ("processor.dead_letter_topic_suffix", " x y"),
     ("processor.batches_kept_s", "3600"),
     ("processor.events_kept_days", "-1"),

@@ -26,17 +26,24 @@ pub(crate) async fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 async fn beside(settings: Settings, running: Running) {
     running.readiness.ready().await;
     println!("{}", greeting(&settings, &running, Timestamp::now()));
+    if settings.dev.rate > 0 {
+        let options = headwater_generator::LiveOptions {
+            address: format!("http://{}", running.grpc),
+            token: settings.auth.token.as_deref().map(str::to_owned),
+            rate: settings.dev.rate,
+        };
+        headwater_generator::run_live(options, running.drain).await;
+    }
 }
 
 /// Where it is, and three calls that work when they are pasted.
 fn greeting(settings: &Settings, running: &Running, now: Timestamp) -> String {
     let (grpc, http) = (running.grpc, running.http);
-    let token =
-        settings.auth.token.as_deref().map_or_else(String::new, |token| format!("-H 'authorization: Bearer {token}' "));
+    let token = settings.auth.token.as_deref().map_or_else(String::new, |token| format!("-H 'authorization: Bearer {token}' "));
     let call = format!("grpcurl -plaintext {token}-d");
     let event = format!(
         r#"{{"@type":"type.googleapis.com/headwater.event.v1.PageEvent","event_id":"{}","timestamp":"{now:.3}","user_id":"usr_789","event_type":"page_view","page_url":"/products/electronics","session_id":"sess_456"}}"#,
-        "0190c8f0-0000-7000-8000-000000000001"
+        headwater_generator::event_id(now)
     );
     let kept = settings.dev.data.as_ref().map_or_else(
         || "in memory: gone when it ends (--data DIR keeps it)".to_owned(),

@@ -1,0 +1,13 @@
+//! What a person does with a running platform: publish a file, read statistics, make load.
+//!
+//! Each command is an `Args` and a `run` that gives the exit code. They speak with the platform through its public API only.
+
+mod connection;
+mod console;
+mod explain;
+pub(crate) mod generate;
+mod interrupt;
+mod proto_json;
+pub(crate) mod publish;
+mod quantities;
+pub(crate) mod stats;
