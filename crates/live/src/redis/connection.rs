@@ -37,7 +37,7 @@ pub(super) enum To {
 }
 
 /// Why a command had no result.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Failure {
     /// Redis did not answer.
     Away(String),
@@ -61,8 +61,6 @@ struct State {
     connection: Option<Connection>,
     /// Counts connections, so that only the one that failed is given up.
     number: u64,
-    /// The last attempt that failed, for those who waited for it.
-    failed: Option<(Instant, Failure)>,
 }
 
 impl Connector {
@@ -124,26 +122,19 @@ impl Connector {
     }
 
     async fn connection(&self) -> Result<(u64, Connection), Failure> {
-        let asked = Instant::now();
         let mut state = self.state.lock().await;
         if let Some(connection) = &state.connection {
             return Ok((state.number, connection.clone()));
         }
-        // One attempt fails all who waited for it: they do not try in turn.
-        if let Some((_, failure)) = state.failed.as_ref().filter(|(at, _)| *at >= asked) {
-            return Err(failure.clone());
-        }
-        let failure = match timeout(self.connect_timeout, self.target.connect()).await {
+        match timeout(self.connect_timeout, self.target.connect()).await {
             Ok(Ok(connection)) => {
                 state.number += 1;
                 state.connection = Some(connection.clone());
-                return Ok((state.number, connection));
+                Ok((state.number, connection))
             }
-            Ok(Err(error)) => Failure::Redis(error),
-            Err(_) => Failure::Away(format!("no connection within {} ms", self.connect_timeout.as_millis())),
-        };
-        state.failed = Some((Instant::now(), failure.clone()));
-        Err(failure)
+            Ok(Err(error)) => Err(Failure::Redis(error)),
+            Err(_) => Err(Failure::Away(format!("no connection within {} ms", self.connect_timeout.as_millis()))),
+        }
     }
 
     async fn give_up(&self, number: u64) {

@@ -98,43 +98,42 @@ impl RedisStore {
 
     /// Keys that contain the text, each with its node.
     pub(crate) fn keys(&self, containing: &str) -> Vec<(String, Vec<u8>)> {
-        let mut keys = Vec::new();
-        for node in &self.nodes {
-            let mut connection = connect(node);
-            let pattern = format!("{}:*{containing}*", self.prefix);
-            let found = cmd("SCAN").cursor_arg(0).arg("MATCH").arg(pattern).arg("COUNT").arg(10_000).take();
-            let found = found.iter::<Vec<u8>>(&mut connection).unwrap();
-            keys.extend(found.map(|key| (node.clone(), key.unwrap())));
-        }
-        keys
+        self.each_key(containing, |_, node, key| (node.to_owned(), key))
     }
 
     /// Deletes the keys that contain the text.
     pub(crate) fn lose(&self, containing: &str) {
-        for (node, key) in self.keys(containing) {
-            cmd("DEL").arg(key).exec(&mut connect(&node)).unwrap();
-        }
+        self.each_key(containing, |connection, _, key| cmd("DEL").arg(key).exec(connection).unwrap());
     }
 
     fn dump(&self) -> Vec<(String, Vec<u8>, Vec<u8>, i64)> {
-        let dump = |(node, key): (String, Vec<u8>)| {
-            let mut connection = connect(&node);
-            let value = cmd("DUMP").arg(&key).query(&mut connection).unwrap();
-            let ttl_ms = cmd("PTTL").arg(&key).query(&mut connection).unwrap();
-            (node, key, value, ttl_ms)
-        };
-        self.keys("").into_iter().map(dump).collect()
+        self.each_key("", |connection, node, key| {
+            let value = cmd("DUMP").arg(&key).query(connection).unwrap();
+            let ttl_ms = cmd("PTTL").arg(&key).query(connection).unwrap();
+            (node.to_owned(), key, value, ttl_ms)
+        })
     }
 
     fn held(&self) -> usize {
-        let size = |(node, key): (String, Vec<u8>)| -> usize {
-            let mut connection = connect(&node);
-            let kind: String = cmd("TYPE").arg(&key).query(&mut connection).unwrap();
+        let sizes = self.each_key("", |connection, _, key| -> usize {
+            let kind: String = cmd("TYPE").arg(&key).query(connection).unwrap();
             let length = if kind == "hash" { "HLEN" } else { "ZCARD" };
             // What expires between the two questions is gone.
-            if kind == "none" { 0 } else { cmd(length).arg(&key).query(&mut connection).unwrap() }
-        };
-        self.keys("").into_iter().map(size).sum()
+            if kind == "none" { 0 } else { cmd(length).arg(&key).query(connection).unwrap() }
+        });
+        sizes.into_iter().sum()
+    }
+
+    fn each_key<T>(&self, containing: &str, mut f: impl FnMut(&mut Connection, &str, Vec<u8>) -> T) -> Vec<T> {
+        let mut all = Vec::new();
+        for node in &self.nodes {
+            let mut connection = connect(node);
+            let pattern = format!("{}:*{containing}*", self.prefix);
+            let found = cmd("SCAN").cursor_arg(0).arg("MATCH").arg(pattern).arg("COUNT").arg(10_000).take();
+            let found: Vec<Vec<u8>> = found.iter(&mut connection).unwrap().map(Result::unwrap).collect();
+            all.extend(found.into_iter().map(|key| f(&mut connection, node, key)));
+        }
+        all
     }
 }
 

@@ -165,13 +165,23 @@ pub(crate) async fn trimming_keeps_what_windows_reach_and_nothing_else(store: &S
         assert!(units(&before[4]).iter().any(|(_, count)| *count > 0));
         store.live().trim(&generation, later).await.unwrap();
         assert_eq!(all(later - HOUR_MS + 1).await, before);
+        // To the millisecond.
+        let edge = later - HOUR_MS - DAY_MS;
+        let at_edge = [edge - 1, edge, edge + 1].map(|time_ms| seen(USERS, "", &format!("edge-{time_ms}"), time_ms));
+        assert_eq!(apply(store, &generation, &batch(0, 10, 11, at_edge.to_vec())).await, ApplyOutcome::Applied);
+        let at_edge = figure(store, &generation, &request(USERS, window(DAY_MS), later - HOUR_MS), "").await;
+        let held = store.held();
+        store.live().trim(&generation, later).await.unwrap();
+        assert_eq!(store.held(), held - 1);
+        let after = figure(store, &generation, &request(USERS, window(DAY_MS), later - HOUR_MS), "").await;
+        assert_eq!(after, at_edge);
         // Two days later nothing is reached; all time and offsets stay.
         let held = store.held();
         store.live().trim(&generation, now + 2 * DAY_MS).await.unwrap();
         assert!(store.held() < held);
         for figures in all(now).await {
             assert_eq!(figures.key_count, 0, "{figures:?}");
-            assert_eq!(figures.applied, [(0, 10)].into());
+            assert_eq!(figures.applied, [(0, 11)].into());
         }
         let pages = read(store, &generation, &request(PAGES, None, now)).await;
         assert_eq!(units(&pages), [("/0", 1200), ("/1", 1200), ("/2", 1200), ("/3", 1200), ("/4", 1200)]);
