@@ -1,0 +1,201 @@
+//! What is Kafka's own: settings of topics, outages, and what other clients see.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use std::time::{Duration, Instant};
+
+use headwater_event_log::kafka::{KafkaLog, KafkaOptions};
+use headwater_event_log::{
+    EventLog, EventLogError, GroupMember, MemberEvent, NewRecord, PartitionReader, TopicPartition, TopicSpec,
+};
+use headwater_testkit::{KAFKA, Kafka, Options, require, unique};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::task::spawn_blocking;
+use tokio::time::{sleep, timeout};
+
+/// How soon after the broker's return everything must work again.
+const RECOVERY_MAX: Duration = Duration::from_secs(10);
+
+fn spec(name: &str, partitions: i32) -> TopicSpec {
+    TopicSpec { name: name.to_owned(), partitions, replication: 1, min_insync: 1, retention_ms: 7_200_000 }
+}
+
+fn records(count: usize) -> Vec<NewRecord> {
+    (0..count).map(|n| NewRecord { key: "k".into(), value: n.to_string().into(), headers: Vec::new() }).collect()
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", require(KAFKA)).create().unwrap()
+}
+
+#[tokio::test]
+async fn a_topic_is_made_as_it_must_be() {
+    let log = KafkaLog::connect(KafkaOptions::new(require(KAFKA))).unwrap();
+    let topic = unique("settings");
+    log.ensure_topic(&spec(&topic, 3)).await.unwrap();
+    let resources = admin().describe_configs([&ResourceSpecifier::Topic(&topic)], &AdminOptions::new()).await.unwrap();
+    let config = resources.into_iter().next().unwrap().unwrap();
+    for (name, value) in [
+        ("message.timestamp.type", "LogAppendTime"),
+        ("retention.ms", "7200000"),
+        ("min.insync.replicas", "1"),
+        ("cleanup.policy", "delete"),
+    ] {
+        assert_eq!(config.get(name).unwrap().value.as_deref(), Some(value), "{name}");
+    }
+    let refused = log.ensure_topic(&TopicSpec { replication: 3, ..spec(&unique("replicas"), 1) }).await;
+    assert!(matches!(&refused, Err(EventLogError::Refused(text)) if text.contains("3 replicas")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_topic_with_other_timestamps_is_refused_with_the_command() {
+    let topic = unique("times");
+    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1)).set("message.timestamp.type", "CreateTime");
+    admin().create_topics([&new], &AdminOptions::new()).await.unwrap();
+    let log = KafkaLog::connect(KafkaOptions::new(require(KAFKA))).unwrap();
+    let refused = log.ensure_topic(&spec(&topic, 1)).await;
+    let Err(EventLogError::Unsuitable(text)) = refused else { panic!("{refused:?}") };
+    for part in ["CreateTime", "kafka-configs", &topic, "--add-config message.timestamp.type=LogAppendTime"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_hint_is_what_people_see_of_the_group() {
+    let log = KafkaLog::connect(KafkaOptions::new(require(KAFKA))).unwrap();
+    let (topic, group) = (unique("hints"), unique("group"));
+    log.ensure_topic(&spec(&topic, 1)).await.unwrap();
+    assert!(log.append(&topic, records(5)).await.iter().all(Result::is_ok));
+    let mut member = log.join(&group, std::slice::from_ref(&topic)).await.unwrap();
+    let partition = TopicPartition { topic: topic.clone(), partition: 0 };
+    assert_eq!(member.next_event().await, Ok(MemberEvent::Assigned(vec![partition.clone()])));
+    let readers = member.start(vec![(partition.clone(), 0)]).await.unwrap();
+    member.hint(&partition, 3);
+    member.hint(&partition, 5);
+    let committed = || {
+        let (topic, group) = (topic.clone(), format!("{group}.{topic}"));
+        spawn_blocking(move || {
+            let consumer: BaseConsumer =
+                ClientConfig::new().set("bootstrap.servers", require(KAFKA)).set("group.id", group).create().unwrap();
+            let mut list = TopicPartitionList::new();
+            list.add_partition(&topic, 0);
+            let committed = consumer.committed_offsets(list, Duration::from_secs(5)).unwrap();
+            committed.elements()[0].offset()
+        })
+    };
+    let began = Instant::now();
+    while committed().await.unwrap() != Offset::Offset(5) {
+        assert!(began.elapsed() < RECOVERY_MAX, "the hint does not arrive");
+        sleep(Duration::from_millis(200)).await;
+    }
+    drop(readers);
+    member.hint(&partition, 4);
+    member.leave().await;
+    assert_eq!(committed().await.unwrap(), Offset::Offset(4), "the last one is told on leaving");
+}
+
+#[tokio::test]
+async fn without_a_broker_everything_is_unavailable() {
+    let options = KafkaOptions {
+        delivery_timeout: Duration::from_secs(1),
+        queue_records_max: 10,
+        ..KafkaOptions::new("127.0.0.1:1")
+    };
+    let log = KafkaLog::connect(options).unwrap();
+    let began = Instant::now();
+    let results = log.append("t", records(25)).await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    for (place, result) in results.iter().enumerate() {
+        match result {
+            Err(EventLogError::Unavailable(_)) => assert!(place < 10, "{place}"),
+            Err(EventLogError::QueueFull) => assert!(place >= 10, "{place}: the queue has room for ten"),
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+    let failed = [
+        log.check().await.err(),
+        log.watermarks("t", 0).await.err(),
+        log.ensure_topic(&spec("t", 1)).await.err(),
+        log.join("g", &["t".to_owned()]).await.err(),
+    ];
+    for error in failed {
+        assert!(matches!(error, Some(EventLogError::Unavailable(_))), "{error:?}");
+    }
+    log.flush(Duration::from_secs(1)).await;
+}
+
+#[test]
+fn properties_that_are_wrong_are_refused_at_once() {
+    for (name, value) in [("no.such.property", "1"), ("security.protocol", "nonsense"), ("acks", "1")] {
+        let mut options = KafkaOptions::new("127.0.0.1:1");
+        options.properties.insert(name.into(), value.into());
+        let refused = KafkaLog::connect(options).err();
+        assert!(matches!(&refused, Some(EventLogError::Refused(text)) if text.contains(name)), "{name}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_comes_back_is_used_again() {
+    let mut broker = spawn_blocking(|| Kafka::start(Options::default()).unwrap()).await.unwrap();
+    let options = KafkaOptions { delivery_timeout: Duration::from_secs(2), ..KafkaOptions::new(broker.bootstrap()) };
+    let log = KafkaLog::connect(options).unwrap();
+    log.ensure_topic(&spec("t", 2)).await.unwrap();
+    assert!(log.append("t", records(10)).await.iter().all(Result::is_ok));
+    let mut member = log.join("g", &["t".to_owned()]).await.unwrap();
+    let mut reader = reader_of_k(member.as_mut()).await;
+    assert_eq!(reader.read(100, usize::MAX, Duration::from_millis(500)).await.unwrap().len(), 10);
+
+    let mut broker = spawn_blocking(move || {
+        broker.kill().unwrap();
+        broker
+    })
+    .await
+    .unwrap();
+    let results = log.append("t", records(3)).await;
+    assert!(results.iter().all(|result| matches!(result, Err(EventLogError::Unavailable(_)))), "{results:?}");
+    assert!(matches!(log.check().await, Err(EventLogError::Unavailable(_))));
+    let waited = timeout(Duration::from_millis(500), reader.read(1, usize::MAX, Duration::ZERO)).await;
+    assert!(waited.is_err(), "the reader waits the outage out: {waited:?}");
+
+    let _broker = spawn_blocking(move || {
+        broker.restart().unwrap();
+        broker
+    })
+    .await
+    .unwrap();
+    let returned = Instant::now();
+    let position = loop {
+        match log.append("t", records(1)).await.remove(0) {
+            Ok(position) => break position,
+            Err(error) => assert!(returned.elapsed() < RECOVERY_MAX, "after {:?}: {error}", returned.elapsed()),
+        }
+    };
+    assert!(position.offset >= 10, "{position:?}: what was acknowledged is still there");
+    let mut seen = 9;
+    while seen < position.offset {
+        let left = RECOVERY_MAX.saturating_sub(returned.elapsed());
+        match timeout(left, reader.read(100, usize::MAX, Duration::ZERO)).await.expect("reading goes on") {
+            Ok(records) => seen = records.last().unwrap().offset,
+            // The outage was longer than the session: the member is given its partitions anew.
+            Err(error) => {
+                assert_eq!(error, EventLogError::Revoked);
+                reader = timeout(left, reader_of_k(member.as_mut())).await.expect("partitions come back");
+            }
+        }
+    }
+    assert!(returned.elapsed() < RECOVERY_MAX, "{:?}", returned.elapsed());
+}
+
+/// Waits for an assignment of both partitions, starts it, and returns the reader of the key `k`.
+async fn reader_of_k(member: &mut dyn GroupMember) -> Box<dyn PartitionReader> {
+    loop {
+        let MemberEvent::Assigned(partitions) = member.next_event().await.unwrap() else { continue };
+        let of_k = headwater_domain::partition_of(b"k", 2);
+        let place = partitions.iter().position(|partition| partition.partition == of_k).unwrap();
+        let at = partitions.into_iter().map(|partition| (partition, 0)).collect();
+        return member.start(at).await.unwrap().remove(place);
+    }
+}
