@@ -7,6 +7,9 @@ PROFILE ?= dev
 # Arguments of cargo nextest, for example: make test TEST_ARGS="-p headwater-domain"
 TEST_ARGS ?=
 
+# By --bin and not by --package: then cargo chooses features for the whole workspace, and what one command compiled the
+# next one uses.
+xtask := cargo run --quiet --bin xtask --
 built := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 pid_file := target/run.pid
 
@@ -18,7 +21,7 @@ help: ## Say what can be made
 
 run: ## Install what is missing, build, and start everything on this machine
 	@tools/setup run
-	cargo build --profile $(PROFILE) --package headwater
+	cargo build --profile $(PROFILE) --bin headwater
 	@# The shell becomes the server: its number is the one to stop.
 	@sh -c 'echo $$$$ >$(pid_file); exec $(built)/headwater dev $(RUN_ARGS)'
 
@@ -28,19 +31,19 @@ build: ## Build everything that is shipped, optimised
 
 test: ## Run all tests, on real Kafka, schema registry, Redis and Postgres
 	@tools/setup test
-	cargo xtask test $(if $(TEST_ARGS),-- $(TEST_ARGS))
+	$(xtask) test $(if $(TEST_ARGS),-- $(TEST_ARGS))
 
 lint: ## Check formatting, lints, contracts, generated code and house rules
 	@tools/setup lint
 	cargo fmt --all --check
-	cargo xtask codegen --check
-	cargo xtask contracts
-	cargo xtask tidy
+	$(xtask) codegen --check
+	$(xtask) contracts
+	$(xtask) tidy
 	cargo clippy --workspace --all-targets -- --deny warnings
 
 parts: ## Start the real servers for yourself, and say where they are
 	@tools/setup test
-	cargo xtask parts up
+	$(xtask) parts up
 
 stop: ## Stop what `make run` and `make parts` started
 	@pid=$$(cat $(pid_file) 2>/dev/null); \
@@ -48,7 +51,7 @@ stop: ## Stop what `make run` and `make parts` started
 		"$(CURDIR)"/target/*/headwater*) kill -TERM "$$pid" && echo "headwater is stopping" ;; \
 	esac
 	@rm -f $(pid_file)
-	@if [ -e target/parts/state.json ]; then cargo xtask parts down; fi
+	@if [ -e target/parts/state.json ]; then $(xtask) parts down; fi
 
 clean: stop ## Stop everything and remove what was built (not .tools)
 	cargo clean
