@@ -1,4 +1,4 @@
-//! The whole test run: real servers up, cargo nextest, doc tests, real servers down.
+//! The whole test run: doc tests, real servers up, cargo nextest, real servers down.
 
 use std::env;
 use std::ffi::OsString;
@@ -35,6 +35,10 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let mut code = steps.run(&mut build)?;
     let compiled_s = began.elapsed().as_secs();
 
+    if code == 0 && arguments.is_empty() {
+        let doc_tests = ["test", "--doc", "--workspace", "--quiet"].map(str::to_owned).to_vec();
+        code = steps.run(&mut cargo(root, &locked(doc_tests)))?;
+    }
     if code == 0 {
         let folder = run_folder()?;
         let parts = match given {
@@ -46,11 +50,6 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
         tests.env("TMPDIR", folder.path());
         tests.envs(parts.iter().flat_map(|parts| parts.variables.iter().map(|(name, value)| (name, value))));
         code = steps.run(&mut tests)?;
-        if code == 0 && arguments.is_empty() {
-            let mut doc_tests =
-                cargo(root, &locked(["test", "--doc", "--workspace", "--quiet"].map(str::to_owned).to_vec()));
-            code = steps.run(&mut doc_tests)?;
-        }
     }
     println!("test: {} s in all, {compiled_s} s of it compiling", began.elapsed().as_secs());
     Ok(ExitCode::from(code))
