@@ -54,6 +54,8 @@ pub struct Ack {
     pub consistency_tokens: Vec<String>,
     /// How many times records of it were sent, 1 when all went well.
     pub attempts: u32,
+    /// Records that were sent again, once for each time.
+    pub resent: usize,
 }
 
 /// Why a batch was not taken.

@@ -95,7 +95,7 @@ async fn records_are_sent_again_with_the_same_ids() {
     sender.send(views(0..5)).await.unwrap();
     drop(sender);
     let acks = all(&mut acks).await;
-    assert_eq!((acks.len(), acks[0].attempts), (1, 3));
+    assert_eq!((acks.len(), acks[0].attempts, acks[0].resent), (1, 3, 3));
     assert_eq!(accepted(&acks[0].results), 5);
     for (index, result) in acks[0].results.iter().enumerate() {
         let Some(Outcome::Accepted(at)) = &result.result else { panic!("{result:?}") };

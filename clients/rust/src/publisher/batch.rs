@@ -17,6 +17,7 @@ pub(super) struct Batch {
     again: Option<Vec<usize>>,
     tokens: Vec<String>,
     attempts: u32,
+    resent: usize,
     backoff: Option<Backoff>,
     give_up_at: Option<Instant>,
     room: OwnedSemaphorePermit,
@@ -40,6 +41,7 @@ impl Batch {
             again: None,
             tokens: Vec::new(),
             attempts: 0,
+            resent: 0,
             backoff: None,
             give_up_at: None,
             room,
@@ -48,6 +50,9 @@ impl Batch {
 
     /// The records that have no last result yet, for sending.
     pub(super) fn take_up(&mut self, options: &PublishOptions, now: Instant) -> Vec<Record> {
+        if self.attempts > 0 {
+            self.resent += self.again.as_ref().map_or(self.records.len(), Vec::len);
+        }
         self.attempts += 1;
         self.give_up_at.get_or_insert(now + options.give_up_after);
         match &self.again {
@@ -109,6 +114,7 @@ impl Batch {
             results: self.results.into_iter().map(Option::unwrap_or_default).collect(),
             consistency_tokens: self.tokens,
             attempts: self.attempts,
+            resent: self.resent,
         };
         (ack, self.room)
     }
