@@ -130,7 +130,9 @@ fn write_report(report: &Report, in_flight: u32, out: &mut dyn Write) -> io::Res
     line(out, "sent", report.sent_all(), &per_second)?;
     for (kind, count) in &report.sent {
         let note = match *kind {
-            "bot" => format!("{} of them past the tenth view in a second: stored, not counted", grouped(report.sent_flagged)),
+            "bot" => {
+                format!("{} of them past the tenth view in a second: stored, not counted", grouped(report.sent_flagged))
+            }
             "duplicate" => "sent before: accepted, not counted again".into(),
             _ => String::new(),
         };
