@@ -134,7 +134,8 @@ pub trait EventLog: Send + Sync + 'static {
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<i32, EventLogError>;
 
     /// Appends records, each to the partition of its key; returns one result per record, in order, once each is settled.
-    /// `Ok` only where `min_insync` replicas have it. Records of one call and one key keep their order.
+    /// `Ok` only where `min_insync` replicas have it. Records of one key keep their order
+    /// within a call, and over calls in the order in which these are first polled, for as long as all are accepted.
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Vec<Result<Position, EventLogError>>;
 
     /// Offsets that a partition holds.

@@ -1,5 +1,7 @@
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, Args, Command};
 use headwater_serving::settings::augment_clap;
+
+use crate::commands::{generate, publish, stats};
 
 /// The command line.
 pub(crate) fn command() -> Command {
@@ -23,6 +25,13 @@ pub(crate) fn command() -> Command {
                 Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print as JSON, an object a setting"),
             ),
         )
+        .subcommand(publish::Args::augment_args(
+            Command::new("publish").about("Publish a file of newline-delimited JSON; the same file twice counts once"),
+        ))
+        .subcommand(stats::Args::augment_args(Command::new("stats").about("Read live statistics")))
+        .subcommand(generate::Args::augment_args(
+            Command::new("generate").about("Publish made-up events at a steady rate, and say how it went"),
+        ))
 }
 
 fn role() -> Arg {

@@ -39,7 +39,8 @@ async fn beside(settings: Settings, running: Running) {
 /// Where it is, and three calls that work when they are pasted.
 fn greeting(settings: &Settings, running: &Running, now: Timestamp) -> String {
     let (grpc, http) = (running.grpc, running.http);
-    let token = settings.auth.token.as_deref().map_or_else(String::new, |token| format!("-H 'authorization: Bearer {token}' "));
+    let token =
+        settings.auth.token.as_deref().map_or_else(String::new, |token| format!("-H 'authorization: Bearer {token}' "));
     let call = format!("grpcurl -plaintext {token}-d");
     let event = format!(
         r#"{{"@type":"type.googleapis.com/headwater.event.v1.PageEvent","event_id":"{}","timestamp":"{now:.3}","user_id":"usr_789","event_type":"page_view","page_url":"/products/electronics","session_id":"sess_456"}}"#,

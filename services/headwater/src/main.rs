@@ -1,6 +1,7 @@
 //! `headwater`: every service by itself on a laptop, or role by role in production.
 
 mod cli;
+mod commands;
 mod dev;
 mod outside;
 mod page;
@@ -9,6 +10,10 @@ mod serve;
 mod settings;
 
 use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use crate::commands::{generate, publish, stats};
 
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
@@ -24,6 +29,9 @@ fn main() -> ExitCode {
             Some(("dev", matches)) => dev::run(matches).await,
             Some(("serve", matches)) => serve::run(matches).await,
             Some(("settings", matches)) => settings::run(matches),
+            Some(("publish", matches)) => publish::run(publish::Args::from_arg_matches(matches)?).await,
+            Some(("generate", matches)) => generate::run(generate::Args::from_arg_matches(matches)?).await,
+            Some(("stats", matches)) => stats::run(stats::Args::from_arg_matches(matches)?).await,
             _ => unreachable!("clap asks for a command"),
         }
     });

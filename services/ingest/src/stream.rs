@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use futures::{Stream, StreamExt};
 use headwater_contracts::v1::ingest::{PublishStreamRequest, PublishStreamResponse};
@@ -76,7 +77,13 @@ async fn read(
                 Ok(PublishStreamResponse { sequence, results: published.results, consistency_token: published.token })
             }
         };
-        if answers.send(spawn(work)).await.is_err() {
+        // The log takes calls in the order in which they are first polled: polled here, batches keep theirs.
+        let mut work = Box::pin(work);
+        let answer = match futures::poll!(work.as_mut()) {
+            Poll::Ready(answer) => spawn(std::future::ready(answer)),
+            Poll::Pending => spawn(work),
+        };
+        if answers.send(answer).await.is_err() {
             return;
         }
     }
