@@ -67,6 +67,13 @@ struct Taken {
 /// A partition, and the offset before which everything is done.
 pub(crate) type Hint = (TopicPartition, i64);
 
+/// What became of partitions that were to be taken: those that could not be have told their reason.
+#[derive(Default)]
+struct Tried {
+    places: Vec<TopicPartition>,
+    taken: Vec<Taken>,
+}
+
 /// The tasks of a partition.
 struct Worker {
     stop: CancellationToken,
@@ -174,7 +181,7 @@ struct Assignment<'a> {
     workers: HashMap<TopicPartition, Worker>,
     /// Assigned, and not begun.
     pending: Vec<TopicPartition>,
-    taking: Option<JoinHandle<Vec<Taken>>>,
+    taking: Option<JoinHandle<Tried>>,
     hints: (mpsc::Sender<Hint>, mpsc::Receiver<Hint>),
 }
 
@@ -183,7 +190,10 @@ impl Assignment<'_> {
         loop {
             if self.taking.is_none() && !self.pending.is_empty() {
                 let (shared, places) = (Arc::clone(&self.shared), self.pending.clone());
-                self.taking = Some(tokio::spawn(async move { take_all(&shared, places).await }));
+                self.taking = Some(tokio::spawn(async move {
+                    let taken = take_all(&shared, &places).await;
+                    Tried { places, taken }
+                }));
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -201,17 +211,17 @@ impl Assignment<'_> {
                     }
                 },
                 Some((place, next)) = self.hints.1.recv() => member.hint(&place, next),
-                taken = taken(&mut self.taking), if self.taking.is_some() => {
+                tried = tried(&mut self.taking), if self.taking.is_some() => {
                     self.taking = None;
-                    self.begin(member, taken).await?;
+                    self.begin(member, tried).await?;
                 }
             }
         }
     }
 
-    async fn begin(&mut self, member: &mut dyn GroupMember, taken: Vec<Taken>) -> Result<(), EventLogError> {
-        // What was revoked meanwhile is not ours, and what could not be taken is not tried again: its reason is told.
-        let taken: Vec<Taken> = taken.into_iter().filter(|taken| self.pending.contains(&taken.place)).collect();
+    async fn begin(&mut self, member: &mut dyn GroupMember, tried: Tried) -> Result<(), EventLogError> {
+        // What was revoked meanwhile is not ours any more.
+        let taken: Vec<Taken> = tried.taken.into_iter().filter(|taken| self.pending.contains(&taken.place)).collect();
         let at = taken
             .iter()
             .map(|taken| (taken.place.clone(), taken.remembered.map_or(taken.next, |remembered| remembered.offset)))
@@ -222,7 +232,8 @@ impl Assignment<'_> {
             Err(EventLogError::Revoked) => return Ok(()),
             Err(error) => return Err(error),
         };
-        self.pending.clear();
+        // What was assigned meanwhile is still to be taken.
+        self.pending.retain(|place| !tried.places.contains(place));
         for (taken, reader) in taken.into_iter().zip(readers) {
             let (Some(stream), Some(generation)) =
                 (self.shared.contracts.stream(&taken.place.topic), self.generations.get(&taken.place.topic))
@@ -265,7 +276,7 @@ impl Assignment<'_> {
     }
 }
 
-async fn taken(taking: &mut Option<JoinHandle<Vec<Taken>>>) -> Vec<Taken> {
+async fn tried(taking: &mut Option<JoinHandle<Tried>>) -> Tried {
     match taking {
         Some(task) => task.await.unwrap_or_default(),
         None => std::future::pending().await,
@@ -303,13 +314,13 @@ fn names(places: &[TopicPartition]) -> String {
     places.iter().map(condition).collect::<Vec<_>>().join(" ")
 }
 
-async fn take_all(shared: &Shared, places: Vec<TopicPartition>) -> Vec<Taken> {
+async fn take_all(shared: &Shared, places: &[TopicPartition]) -> Vec<Taken> {
     let mut all = Vec::with_capacity(places.len());
     for place in places {
         let Some(stream) = shared.contracts.stream(&place.topic) else { continue };
-        match take(shared, stream, &place).await {
+        match take(shared, stream, place).await {
             Ok(taken) => all.push(taken),
-            Err(reason) => stopped(shared, &place, &reason),
+            Err(reason) => stopped(shared, place, &reason),
         }
     }
     all
