@@ -80,7 +80,7 @@ impl Converter {
         message.map_err(|error| match serde_json::from_slice::<Json>(line) {
             Ok(Json::Object(fields)) => self.field_defect(&fields, &error),
             Ok(_) => LineDefect::new("MALFORMED", "", "not a JSON object"),
-            Err(error) => LineDefect::new("MALFORMED", "", format!("not JSON: {error}")),
+            Err(error) => LineDefect::new("MALFORMED", "", not_json(&error)),
         })
     }
 
@@ -96,10 +96,10 @@ impl Converter {
             };
             let one = serde_json::Map::from_iter([(name.clone(), value.clone())]);
             if let Err(error) = DynamicMessage::deserialize(self.descriptor.clone(), Json::Object(one)) {
-                return LineDefect::new("INVALID_FIELD", field.name(), error.to_string());
+                return LineDefect::new("INVALID_FIELD", field.name(), in_line(&error));
             }
         }
-        LineDefect::new("INVALID_FIELD", "", error.to_string())
+        LineDefect::new("INVALID_FIELD", "", in_line(error))
     }
 
     /// An id that is written and empty is a mistake, not an absence.
@@ -124,6 +124,16 @@ impl Converter {
             ordinal => derive_event_id(&self.stream, time_ms, content.as_bytes(), ordinal),
         })
     }
+}
+
+fn not_json(error: &serde_json::Error) -> String {
+    let hint = if error.is_eof() { "; an event is one line" } else { "" };
+    format!("not JSON: {}{hint}", in_line(error))
+}
+
+/// What is wrong, with the column only: which line it is, is said before.
+fn in_line(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 /// The message as ProtoJSON with the contract's field names, sorted, without blanks and without fields at their default:

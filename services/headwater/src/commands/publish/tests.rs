@@ -123,13 +123,13 @@ async fn refused_lines_are_told_with_number_reason_and_field() {
     let server = FakeServer::start();
     let ran = publish_file(&server, &Input::new("refused", text), "").await;
     assert_eq!(ran.code, ExitCode::from(1));
-    let expected = "FILE:2: MALFORMED not JSON: EOF while parsing a value at line 1 column 13
+    let expected = "FILE:2: MALFORMED not JSON: EOF while parsing a value at column 13; an event is one line
 FILE:4: INVALID_FIELD usr: the contract has no field of this name; it has event_id, timestamp, user_id, event_type, page_url, session_id
 FILE:5: INVALID_FIELD user_id: value length must be at least 1 characters
 FILE:6: MALFORMED not a JSON object
 FILE:7: INVALID_FIELD timestamp: invalid rfc3339 timestamp: invalid date
 FILE:8: RECORD_TOO_LARGE 1048593 bytes, more than 1048576
-FILE:9: MALFORMED not JSON: trailing characters at line 1 column 142
+FILE:9: MALFORMED not JSON: trailing characters at column 142
 FILE:10: INVALID_FIELD event_id: is empty; leave it out to have one derived
 ";
     assert_eq!(ran.err, expected);
