@@ -101,9 +101,26 @@ pub fn operations(schema: &StreamSchema, stored: &[StoredEvent], window_max_ms: 
     seen.chain(added).collect()
 }
 
-/// Adds within a batch. A value is below 2^53 and a batch has at most 2^10 of the greatest before this could pass
-/// 64 bits, so it saturates rather than wraps; the shard that applies it finds the overflow.
+/// Adds within a batch. What passes 64 bits stays at the bound, whatever comes after: the bounds stand for an overflow,
+/// which the shard that applies them remembers.
 fn add<K: Ord>(sums: &mut BTreeMap<K, i64>, key: K, amount: i64) {
     let sum = sums.entry(key).or_insert(0);
-    *sum = sum.saturating_add(amount);
+    if *sum != i64::MAX && *sum != i64::MIN {
+        *sum = sum.saturating_add(amount);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overflow_is_not_taken_back() {
+        let mut sums = BTreeMap::new();
+        for amount in [i64::MAX - 1, 2, -5] {
+            add(&mut sums, "a", amount);
+        }
+        add(&mut sums, "b", 7);
+        assert_eq!(sums, BTreeMap::from([("a", i64::MAX), ("b", 7)]));
+    }
 }

@@ -63,7 +63,7 @@ Headwater is running. Ctrl-C ends it.
   everything is kept        {kept}
   the generator             {rate}
 
-Paste into another terminal:
+Paste into another terminal (no grpcurl? `tools/setup grpcurl` puts one into .tools/bin):
 
   {call} '{{"stream":"page-events","records":[{{"event":{event}}}]}}' {grpc} headwater.ingest.v1.IngestService/Publish
 

@@ -1,20 +1,29 @@
 //! What the service knows of each stream besides its figures: which generation answers, and whether it is behind.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_contracts::{Contracts, StreamContract};
 use headwater_domain::Reason;
-use headwater_event_log::EventLog;
+use headwater_event_log::{EventLog, EventLogError};
 use headwater_history::{History, HistoryError};
 use headwater_live::{GenerationKey, LiveStatistics};
 use headwater_serving::problem::Problem;
 use parking_lot::RwLock;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(500);
+/// Marks that are waited for at most; past it the oldest are kept, which is what lag is told by.
+const MARKS_MAX: usize = 1024;
+
+/// Where every partition ended at a moment.
+#[derive(Clone, Debug)]
+struct Mark {
+    at: Instant,
+    ends: BTreeMap<i32, i64>,
+}
 
 /// What is known of a stream.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +33,8 @@ struct Known {
     stored: BTreeMap<i32, i64>,
     /// Partition to the greatest offset that live statistics of the generation were seen to have.
     seen: BTreeMap<i32, i64>,
-    /// Since when the figures are behind; none where they are not.
-    behind_since: Option<Instant>,
+    /// What the figures have not reached yet, oldest first.
+    marks: VecDeque<Mark>,
 }
 
 /// Looks after every stream.
@@ -94,13 +103,16 @@ impl Watch {
             let seen = known.seen.entry(partition).or_insert(applied);
             *seen = applied.max(*seen);
         }
+        while known.marks.front().is_some_and(|mark| mark.reached(applied)) {
+            known.marks.pop_front();
+        }
         complete
     }
 
-    /// How long the figures of the stream have been behind.
+    /// How long ago the oldest mark was that the figures have not reached: 0 where they have reached all.
     pub(crate) fn lag(&self, stream: &str) -> Duration {
         let known = self.known.read();
-        known.get(stream).and_then(|known| known.behind_since).map_or(Duration::ZERO, |since| since.elapsed())
+        known.get(stream).and_then(|known| known.marks.front()).map_or(Duration::ZERO, |mark| mark.at.elapsed())
     }
 
     async fn look_at_history(&self, stream: &StreamContract) -> Result<(), HistoryError> {
@@ -120,6 +132,7 @@ impl Watch {
         if known.generation != generation {
             known.generation = generation;
             known.seen.clear();
+            known.marks.clear();
         }
         known.stored = progress.into_iter().map(|partition| (partition.partition, partition.next)).collect();
         Ok(())
@@ -131,30 +144,40 @@ impl Watch {
         let Some(generation) = known.generation else { return Ok(()) };
         let applied = self.live.applied(&generation).await.map_err(|error| error.to_string())?;
         self.complete(&generation, &applied);
-        let stored_ahead =
-            known.stored.iter().any(|(partition, &next)| applied.get(partition).is_none_or(|&applied| applied < next));
-        let behind = stored_ahead || self.log_ahead(name, &applied).await;
+        let mark = Mark { at: Instant::now(), ends: self.ends(name, known.stored).await };
         let mut known = self.known.write();
         let known = known.entry(name.clone()).or_default();
-        known.behind_since = if behind { known.behind_since.or_else(|| Some(Instant::now())) } else { None };
+        if !mark.reached(&applied) && known.marks.len() < MARKS_MAX {
+            known.marks.push_back(mark);
+        }
         Ok(())
     }
 
-    /// Whether the log has records that are not counted. Where the log is away or not given, nothing is known of that.
-    async fn log_ahead(&self, stream: &str, applied: &BTreeMap<i32, i64>) -> bool {
-        let Some(log) = &self.log else { return false };
+    /// Where every partition ends: in the log where it answers, else in the history.
+    async fn ends(&self, stream: &str, stored: BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
+        let Some(log) = &self.log else { return stored };
+        let mut ends = stored;
         for partition in 0.. {
             match log.watermarks(stream, partition).await {
-                Ok(marks) if marks.high > applied.get(&partition).copied().unwrap_or(marks.low) => return true,
+                Ok(marks) if marks.high > marks.low => {
+                    let end = ends.entry(partition).or_insert(marks.high);
+                    *end = marks.high.max(*end);
+                }
                 Ok(_) => {}
-                Err(headwater_event_log::EventLogError::UnknownTopic(_)) => return false,
+                Err(EventLogError::UnknownTopic(_)) => break,
                 Err(error) => {
-                    warn!(stream, partition, %error, "cannot tell how far the log is ahead");
-                    return false;
+                    debug!(stream, partition, %error, "cannot tell how far the log is ahead");
+                    break;
                 }
             }
         }
-        false
+        ends
+    }
+}
+
+impl Mark {
+    fn reached(&self, applied: &BTreeMap<i32, i64>) -> bool {
+        self.ends.iter().all(|(partition, end)| applied.get(partition).is_some_and(|applied| applied >= end))
     }
 }
 

@@ -116,7 +116,7 @@ pub struct StatResult {
     /// The moment that the window begins at, inclusive. Absent: all time.
     #[prost(message, optional, tag = "7")]
     pub window_start: ::core::option::Option<::prost_types::Timestamp>,
-    /// How long the figures have been behind what was published. 0 when they are not.
+    /// How long ago the oldest record was published that is not counted yet, to half a second. 0 when all are.
     #[prost(message, optional, tag = "8")]
     pub lag: ::core::option::Option<::prost_types::Duration>,
     /// Which build of the statistic answered.
