@@ -20,4 +20,4 @@ pub use log::{
     EventLog, EventLogError, GroupMember, LogRecord, MemberEvent, NewRecord, PartitionReader, Position, TopicPartition,
     TopicSpec, Watermarks,
 };
-pub use schema::{ProtoSchema, RegisteredSchema, RegistryError, SchemaReference, SchemaRegistry};
+pub use schema::{ProtoSchema, Registered, RegisteredSchema, RegistryError, SchemaReference, SchemaRegistry};

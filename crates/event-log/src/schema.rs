@@ -30,6 +30,15 @@ pub struct RegisteredSchema {
     pub schema: ProtoSchema,
 }
 
+/// Where a registered schema is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Its id, which frames carry.
+    pub id: u32,
+    /// Its version of the subject, from 1, which references name.
+    pub version: u32,
+}
+
 /// Why the registry did not do what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RegistryError {
@@ -52,12 +61,12 @@ pub enum RegistryError {
 /// A registry of schemas by subject and by id.
 #[async_trait]
 pub trait SchemaRegistry: Send + Sync + 'static {
-    /// Registers the schema as the subject's newest version, or finds it among its versions, and returns its id.
+    /// Registers the schema as the subject's newest version, or finds it among its versions, and returns its id and version.
     /// The subject's compatibility is set to BACKWARD where the subject is new.
     ///
     /// # Errors
     /// All of `RegistryError`.
-    async fn register(&self, subject: &str, schema: &ProtoSchema) -> Result<RegisteredSchema, RegistryError>;
+    async fn register(&self, subject: &str, schema: &ProtoSchema) -> Result<Registered, RegistryError>;
 
     /// The schema of that id; none where the registry has no such id.
     ///

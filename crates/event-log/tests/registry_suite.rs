@@ -64,6 +64,7 @@ async fn a_subject_grows(registry: &dyn SchemaRegistry) {
     let (one, two) = (schema(&package, "  int64 n = 2;\n"), schema(&package, "  int64 n = 2;\n  bool more = 3;\n"));
     let first = registry.register(&subject, &one).await.unwrap();
     let second = registry.register(&subject, &two).await.unwrap();
+    assert_eq!((first.version, second.version), (1, 2));
     assert_ne!(first.id, second.id);
     assert_eq!(registry.latest(&subject).await.unwrap().map(|latest| latest.id), Some(second.id));
     assert_eq!(registry.register(&subject, &one).await.unwrap().id, first.id, "an old version is found");

@@ -77,9 +77,8 @@ async fn register(stream: &StreamContract, registry: &dyn SchemaRegistry) -> Res
     let mut versions: BTreeMap<String, SchemaReference> = BTreeMap::new();
     for text in order {
         let schema = with_references(&text, &versions);
-        registry.register(&text.file, &schema).await?;
-        // The registry numbers versions from 1 and an unchanged text keeps its own; -1 would be "latest" and could move.
-        let reference = SchemaReference { name: text.file.clone(), subject: text.file.clone(), version: 1 };
+        let version = registry.register(&text.file, &schema).await?.version;
+        let reference = SchemaReference { name: text.file.clone(), subject: text.file.clone(), version };
         versions.insert(text.file.clone(), reference);
     }
     let schema = with_references(&stream.text, &versions);

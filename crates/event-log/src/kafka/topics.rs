@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -6,10 +6,10 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tracing::debug;
 
-use super::errors::{log_line, meaning, meaning_of};
+use super::errors::{code_of, log_line, meaning, meaning_of};
 use crate::{EventLogError, TopicSpec, Watermarks};
 
 /// How long one question to the brokers may take.
@@ -18,7 +18,7 @@ pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a topic's partitions may take to get leaders.
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often it is looked.
+/// How often it is looked for a leader.
 const LEADERS_INTERVAL: Duration = Duration::from_millis(50);
 
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
@@ -62,9 +62,25 @@ pub(super) fn watermarks<C: ClientContext>(
         (Some(state), _) if (0..state.partitions).contains(&partition) => {}
         _ => return Err(EventLogError::UnknownTopic(topic.into())),
     }
-    match client.fetch_watermarks(topic, partition, ASK_TIMEOUT) {
-        Ok((low, high)) => Ok(Watermarks { low, high }),
-        Err(error) => Err(meaning_of(&error, topic)),
+    let began = Instant::now();
+    loop {
+        let error = match client.fetch_watermarks(topic, partition, ASK_TIMEOUT) {
+            Ok((low, high)) => return Ok(Watermarks { low, high }),
+            Err(error) => error,
+        };
+        // The broker that is named as the leader may not know it yet: the topic is new, or the leader has just changed.
+        let passing = matches!(
+            code_of(&error),
+            Some(
+                RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+            )
+        );
+        if !passing || began.elapsed() >= ASK_TIMEOUT {
+            return Err(meaning_of(&error, topic));
+        }
+        std::thread::sleep(LEADERS_INTERVAL);
     }
 }
 

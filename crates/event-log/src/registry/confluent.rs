@@ -10,7 +10,7 @@ use schema_registry_converter::schema_registry_common::{RawError, RawRegisteredS
 use serde_json::json;
 use tracing::debug;
 
-use crate::{ProtoSchema, RegisteredSchema, RegistryError, SchemaReference, SchemaRegistry};
+use crate::{ProtoSchema, Registered, RegisteredSchema, RegistryError, SchemaReference, SchemaRegistry};
 
 /// What bodies are, in Confluent's API.
 const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
@@ -128,14 +128,10 @@ impl ConfluentRegistry {
 
 #[async_trait]
 impl SchemaRegistry for ConfluentRegistry {
-    async fn register(&self, subject: &str, schema: &ProtoSchema) -> Result<RegisteredSchema, RegistryError> {
+    async fn register(&self, subject: &str, schema: &ProtoSchema) -> Result<Registered, RegistryError> {
         let body = body_of(schema);
-        let answered = |raw: RawRegisteredSchema| match raw.id {
-            Some(id) => Ok(RegisteredSchema { id, schema: schema.clone() }),
-            None => Err(RegistryError::Refused("the answer has no id".into())),
-        };
         if let Some(found) = self.call(subject, SrCall::PostForVersion(subject, &body)).await? {
-            return answered(found);
+            return place(&found);
         }
         let new = self.call(subject, SrCall::GetLatest(subject)).await?.is_none();
         // Before the first version where that is possible, so that no second one can slip in unchecked.
@@ -146,7 +142,9 @@ impl SchemaRegistry for ConfluentRegistry {
             return Err(RegistryError::Unavailable(format!("the compatibility of {subject} was not set")));
         }
         debug!(subject, id = registered.id, "schema registered");
-        answered(registered)
+        // The answer to a registration has the id alone.
+        let found = self.call(subject, SrCall::PostForVersion(subject, &body)).await?;
+        place(&found.ok_or_else(|| RegistryError::Unavailable(format!("{subject} does not have its new version yet")))?)
     }
 
     async fn schema(&self, id: u32) -> Result<Option<RegisteredSchema>, RegistryError> {
@@ -167,6 +165,13 @@ impl SchemaRegistry for ConfluentRegistry {
         let response = self.http.get(format!("{}/config", self.url)).timeout(CHECK_TIMEOUT).send().await;
         let status = response.map_err(|error| RegistryError::Unavailable(error.to_string()))?.status();
         if status.is_success() { Ok(()) } else { Err(RegistryError::Unavailable(format!("it answers {status}"))) }
+    }
+}
+
+fn place(raw: &RawRegisteredSchema) -> Result<Registered, RegistryError> {
+    match (raw.id, raw.version) {
+        (Some(id), Some(version)) => Ok(Registered { id, version }),
+        _ => Err(RegistryError::Refused("the answer has no id or no version".into())),
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use super::compatibility;
-use crate::{ProtoSchema, RegisteredSchema, RegistryError, SchemaReference, SchemaRegistry};
+use crate::{ProtoSchema, Registered, RegisteredSchema, RegistryError, SchemaReference, SchemaRegistry};
 
 /// Version of the tables, in the file's `user_version`.
 const VERSION: i64 = 1;
@@ -79,13 +79,9 @@ impl SqliteRegistry {
 
 #[async_trait]
 impl SchemaRegistry for SqliteRegistry {
-    async fn register(&self, subject: &str, schema: &ProtoSchema) -> Result<RegisteredSchema, RegistryError> {
+    async fn register(&self, subject: &str, schema: &ProtoSchema) -> Result<Registered, RegistryError> {
         let (subject, schema) = (subject.to_owned(), schema.clone());
-        self.with(move |transaction| {
-            let id = register(transaction, &subject, &schema)?;
-            Ok(RegisteredSchema { id, schema })
-        })
-        .await
+        self.with(move |transaction| register(transaction, &subject, &schema)).await
     }
 
     async fn schema(&self, id: u32) -> Result<Option<RegisteredSchema>, RegistryError> {
@@ -128,11 +124,12 @@ fn prepare(mut connection: Connection) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn register(transaction: &Transaction<'_>, subject: &str, schema: &ProtoSchema) -> Result<u32, RegistryError> {
+fn register(transaction: &Transaction<'_>, subject: &str, schema: &ProtoSchema) -> Result<Registered, RegistryError> {
     let imports = imports_text(&schema.references);
     let earlier = versions(transaction, subject)?;
-    if let Some(found) = earlier.iter().find(|found| found.schema == *schema) {
-        return Ok(found.id);
+    let version_at = |index: usize| u32::try_from(index + 1).unwrap_or(u32::MAX);
+    if let Some((index, found)) = earlier.iter().enumerate().find(|(_, found)| found.schema == *schema) {
+        return Ok(Registered { id: found.id, version: version_at(index) });
     }
     let new = compiled(transaction, schema)?;
     for version in &earlier {
@@ -154,9 +151,9 @@ fn register(transaction: &Transaction<'_>, subject: &str, schema: &ProtoSchema) 
             )
             .map_err(unavailable)?,
     };
-    let version = u32::try_from(earlier.len() + 1).unwrap_or(u32::MAX);
+    let version = version_at(earlier.len());
     transaction.execute("INSERT INTO versions VALUES (?, ?, ?)", params![subject, version, id]).map_err(unavailable)?;
-    Ok(id)
+    Ok(Registered { id, version })
 }
 
 fn versions(transaction: &Transaction<'_>, subject: &str) -> Result<Vec<RegisteredSchema>, RegistryError> {
