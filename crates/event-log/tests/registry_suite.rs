@@ -54,7 +54,6 @@ async fn a_text_has_one_id(registry: &dyn SchemaRegistry) {
     let schema = schema(&package(), "");
     let (subject, other) = (unique("subject"), unique("subject"));
     let first = registry.register(&subject, &schema).await.unwrap();
-    assert_eq!(first.schema, schema);
     assert_eq!(registry.register(&subject, &schema).await.unwrap().id, first.id);
     assert_eq!(registry.register(&other, &schema).await.unwrap().id, first.id, "under another subject too");
 }
