@@ -1,6 +1,7 @@
 //! What is Kafka's own: settings of topics, outages, and what other clients see.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use headwater_event_log::kafka::{KafkaLog, KafkaOptions};
@@ -18,6 +19,9 @@ use tokio::time::{sleep, timeout};
 
 /// How soon after the broker's return everything must work again.
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
+
+/// Tells a process of this test's own which topic and group to join.
+const OTHER: &str = "HEADWATER_TEST_OTHER_MEMBER";
 
 fn spec(name: &str, partitions: i32) -> TopicSpec {
     TopicSpec { name: name.to_owned(), partitions, replication: 1, min_insync: 1, retention_ms: 7_200_000 }
@@ -187,6 +191,66 @@ async fn a_broker_that_comes_back_is_used_again() {
         }
     }
     assert!(returned.elapsed() < RECOVERY_MAX, "{:?}", returned.elapsed());
+}
+
+#[tokio::test]
+async fn a_member_whose_process_is_killed_is_replaced() {
+    let log = KafkaLog::connect(KafkaOptions::new(require(KAFKA))).unwrap();
+    let (topic, group) = (unique("killed"), unique("group"));
+    log.ensure_topic(&spec(&topic, 2)).await.unwrap();
+    let mut member = log.join(&group, std::slice::from_ref(&topic)).await.unwrap();
+    let mut reader = reader_of_k(member.as_mut()).await;
+    let mut other = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_member_of_another_process", "--ignored"])
+        .env(OTHER, format!("{topic} {group}"))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut count = 2;
+    while count != 1 {
+        count = match timeout(Duration::from_secs(20), member.next_event()).await.expect("the other joins").unwrap() {
+            MemberEvent::Assigned(partitions) => count + partitions.len(),
+            MemberEvent::Revoked(partitions) => count - partitions.len(),
+        };
+    }
+    other.kill().unwrap();
+    let killed = Instant::now();
+    let event = timeout(RECOVERY_MAX, member.next_event()).await.expect("its partition comes back").unwrap();
+    let MemberEvent::Assigned(partitions) = event else { panic!("{event:?}") };
+    assert_eq!(partitions.len(), 1, "after {:?}", killed.elapsed());
+    let at = partitions.iter().map(|partition| (partition.clone(), 0)).collect();
+    let mut back = member.start(at).await.unwrap().remove(0);
+    assert!(log.append(&topic, records(1)).await[0].is_ok());
+    let of_k = headwater_domain::partition_of(b"k", 2);
+    let reader = if partitions[0].partition == of_k { &mut back } else { &mut reader };
+    assert_eq!(timeout(RECOVERY_MAX, reader.read(1, 1, Duration::ZERO)).await.unwrap().unwrap()[0].offset, 0);
+    other.wait().unwrap();
+}
+
+/// What the test above kills.
+#[tokio::test]
+#[ignore = "another test runs it, in a process of its own"]
+async fn a_member_of_another_process() {
+    let Ok(other) = std::env::var(OTHER) else { return };
+    let (topic, group) = other.split_once(' ').unwrap();
+    let log = KafkaLog::connect(KafkaOptions::new(require(KAFKA))).unwrap();
+    let _member = log.join(group, &[topic.to_owned()]).await.unwrap();
+    sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_ends_its_readers() {
+    let log = KafkaLog::connect(KafkaOptions::new(require(KAFKA))).unwrap();
+    let topic = unique("deleted");
+    log.ensure_topic(&spec(&topic, 2)).await.unwrap();
+    let mut member = log.join(&unique("group"), std::slice::from_ref(&topic)).await.unwrap();
+    let mut reader = reader_of_k(member.as_mut()).await;
+    admin().delete_topics(&[&topic], &AdminOptions::new()).await.unwrap();
+    let read = timeout(Duration::from_secs(20), reader.read(1, 1, Duration::ZERO)).await.expect("it ends");
+    let ended = [EventLogError::UnknownTopic(topic.clone()), EventLogError::Revoked];
+    assert!(read.as_ref().is_err_and(|error| ended.contains(error)), "{read:?}");
+    let refused = log.append(&topic, records(1)).await.remove(0);
+    assert!(refused.is_err(), "{refused:?}");
 }
 
 /// Waits for an assignment of both partitions, starts it, and returns the reader of the key `k`.
