@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every file of tests uses a part of it")]
 
 pub(crate) mod calls;
+pub(crate) mod parts;
 pub(crate) mod process;
 
 use std::future::Future;
