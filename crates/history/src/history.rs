@@ -191,6 +191,20 @@ pub trait History: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<RecordedBatch>, HistoryError>;
 
+    /// Stored events of a partition with offsets from `first` on and before `before`, by offset, at most `limit`: what
+    /// lies before the batches that are kept. It may read much of the table.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Refused`.
+    async fn rows(
+        &self,
+        schema: &StreamSchema,
+        partition: i32,
+        first: i64,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, HistoryError>;
+
     /// How far each partition of a stream has come, by partition.
     ///
     /// # Errors

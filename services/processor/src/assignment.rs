@@ -99,21 +99,27 @@ impl Processor {
     pub async fn run(self, stop: CancellationToken) {
         let conditions = Arc::clone(&self.shared.conditions);
         conditions("processor", Some("starting".into()));
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = self.work(&stop) => {}
-        }
+        self.work(&stop).await;
         conditions("processor", Some("stopped".into()));
     }
 
     async fn work(&self, stop: &CancellationToken) {
-        loop {
-            match self.prepare().await {
+        while !stop.is_cancelled() {
+            // What waits here has nothing to give back; a member has partitions, which others get at once when it leaves.
+            let prepared = tokio::select! {
+                () = stop.cancelled() => return,
+                prepared = self.prepare() => prepared,
+            };
+            let failed = match prepared {
                 Ok(generations) => match self.member(&generations, stop).await {
                     Ok(()) => return,
-                    Err(error) => self.not_now(&error).await,
+                    Err(error) => StartError::from(error),
                 },
-                Err(error) => self.not_now(&error).await,
+                Err(error) => error,
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.not_now(&failed) => {}
             }
         }
     }
@@ -153,7 +159,10 @@ impl Processor {
     ) -> Result<(), EventLogError> {
         let shared = &self.shared;
         let topics: Vec<String> = shared.contracts.streams().map(|stream| stream.schema.name.clone()).collect();
-        let mut member = shared.log(|| shared.outside.log.join(&shared.options.group, &topics)).await?;
+        let mut member = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            member = shared.log(|| shared.outside.log.join(&shared.options.group, &topics)) => member?,
+        };
         (shared.conditions)("processor", None);
         let upkeep = tokio::spawn(upkeep::run(Arc::clone(shared), generations.clone()));
         let mut assignment = Assignment {

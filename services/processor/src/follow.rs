@@ -17,6 +17,8 @@ use crate::batch::live_batch;
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Batches that a replay reads from the history at a time.
 const REPLAY_BATCHES_MAX: usize = 32;
+/// Events in a batch that is made of rows, where the batch rows do not reach back.
+const BRIDGE_EVENTS_MAX: usize = 5000;
 /// Replays that one call tries before it leaves the rest to the next check.
 const REPLAYS_MAX: usize = 8;
 
@@ -41,8 +43,6 @@ pub(crate) struct Follower {
 enum ReplayStop {
     History(HistoryError),
     Live(LiveError),
-    /// The kept batch rows do not reach back to what is missing.
-    Unreachable(Option<i64>),
 }
 
 impl Follower {
@@ -90,26 +90,13 @@ impl Follower {
 
     /// Replays from an offset, or from the beginning, until nothing is missing.
     async fn mend(&self, mut from: Option<i64>) {
-        let condition = format!("{}/{}: live statistics", self.stream.schema.name, self.partition);
         for _ in 0..REPLAYS_MAX {
             match self.replay(from).await {
-                Ok(ApplyOutcome::Applied) => {
-                    (self.shared.conditions)(&condition, None);
-                    return;
-                }
+                Ok(ApplyOutcome::Applied) => return,
                 Ok(ApplyOutcome::Gap { next }) => from = next,
                 Err(ReplayStop::Live(error)) => return self.refused(&error),
                 Err(ReplayStop::History(error)) => {
                     error!(stream = self.stream.schema.name, partition = self.partition, %error, "cannot replay");
-                    return;
-                }
-                Err(ReplayStop::Unreachable(from)) => {
-                    let from = from.map_or_else(|| "its beginning".to_owned(), |offset| format!("offset {offset}"));
-                    let reason = format!(
-                        "live statistics miss everything from {from} on, and the kept batch rows do not reach back to it"
-                    );
-                    error!(stream = self.stream.schema.name, partition = self.partition, reason);
-                    (self.shared.conditions)(&condition, Some(reason));
                     return;
                 }
             }
@@ -124,8 +111,9 @@ impl Follower {
             let batches = self.shared.history(read).await.map_err(ReplayStop::History)?;
             if let Some(first) = batches.first()
                 && !from.map_or(first.is_start, |from| first.first == from)
+                && let gap @ ApplyOutcome::Gap { .. } = self.bridge(from, first.first).await?
             {
-                return Err(ReplayStop::Unreachable(from));
+                return Ok(gap);
             }
             if batches.is_empty() {
                 if replayed > 0 {
@@ -150,6 +138,29 @@ impl Follower {
                 from = Some(batch.next);
             }
         }
+    }
+
+    /// Applies what lies before the batches that are kept, in batches made of rows. A shard that has it skips it: what it
+    /// has ends at a batch that is kept, or later.
+    async fn bridge(&self, from: Option<i64>, before: i64) -> Result<ApplyOutcome, ReplayStop> {
+        let schema = &self.stream.schema;
+        let (mut first, mut is_start) = (from.unwrap_or(0), from.is_none());
+        info!(stream = schema.name, partition = self.partition, first, before, "rebuilding live statistics from rows");
+        while first < before {
+            let read = || self.shared.outside.history.rows(schema, self.partition, first, before, BRIDGE_EVENTS_MAX);
+            let stored = self.shared.history(read).await.map_err(ReplayStop::History)?;
+            let next = match stored.last() {
+                Some(last) if stored.len() == BRIDGE_EVENTS_MAX => last.offset + 1,
+                _ => before,
+            };
+            let live = self.live_batch((first, next), is_start, &stored);
+            let apply = || self.shared.outside.live.apply(&self.generation, &live);
+            if let gap @ ApplyOutcome::Gap { .. } = self.shared.live(apply).await.map_err(ReplayStop::Live)? {
+                return Ok(gap);
+            }
+            (first, is_start) = (next, false);
+        }
+        Ok(ApplyOutcome::Applied)
     }
 
     fn live_batch(&self, range: (i64, i64), is_start: bool, stored: &[StoredEvent]) -> LiveBatch {

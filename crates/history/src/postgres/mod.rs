@@ -44,7 +44,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StreamSchema};
+use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 
 pub use connection::PostgresOptions;
 
@@ -118,6 +118,18 @@ impl History for PostgresHistory {
         limit: usize,
     ) -> Result<Vec<RecordedBatch>, HistoryError> {
         let work = async { read::batches(&self.db.client().await?, schema, partition, from, limit).await };
+        self.db.bounded(work).await
+    }
+
+    async fn rows(
+        &self,
+        schema: &StreamSchema,
+        partition: i32,
+        first: i64,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, HistoryError> {
+        let work = async { read::rows(&self.db.client().await?, schema, partition, first, before, limit).await };
         self.db.bounded(work).await
     }
 

@@ -1,5 +1,5 @@
 use deadpool_postgres::Object;
-use headwater_domain::{RecordedBatch, SpanAsk, StreamSchema};
+use headwater_domain::{RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::ToSql;
 
@@ -122,6 +122,25 @@ pub(super) async fn batches(
         }
     }
     Ok(found)
+}
+
+pub(super) async fn rows(
+    client: &Object,
+    schema: &StreamSchema,
+    partition: i32,
+    first: i64,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, HistoryError> {
+    let table = Table::of(schema);
+    let sql = format!(
+        "SELECT {columns} FROM {name} WHERE _partition = $1 AND _offset >= $2 AND _offset < $3 ORDER BY _offset LIMIT $4",
+        columns = table.columns(),
+        name = table.name,
+    );
+    let statement = client.prepare_cached(&sql).await.map_err(|error| classify(&error))?;
+    let rows = client.query(&statement, &[&partition, &first, &before, &as_limit(limit)]).await;
+    rows.map_err(|error| classify(&error))?.iter().map(|row| Ok(read_row(schema, row)?.1)).collect()
 }
 
 pub(super) async fn progress(client: &Object, schema: &StreamSchema) -> Result<Vec<PartitionProgress>, HistoryError> {

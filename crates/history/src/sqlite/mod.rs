@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StreamSchema};
+use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 
@@ -149,6 +149,18 @@ impl History for SqliteHistory {
     ) -> Result<Vec<RecordedBatch>, HistoryError> {
         let schema = schema.clone();
         self.read(move |connection| read::batches(connection, &schema, partition, from, limit)).await
+    }
+
+    async fn rows(
+        &self,
+        schema: &StreamSchema,
+        partition: i32,
+        first: i64,
+        before: i64,
+        limit: usize,
+    ) -> Result<Vec<StoredEvent>, HistoryError> {
+        let schema = schema.clone();
+        self.read(move |connection| read::rows(connection, &schema, partition, first, before, limit)).await
     }
 
     async fn progress(&self, schema: &StreamSchema) -> Result<Vec<PartitionProgress>, HistoryError> {

@@ -29,7 +29,8 @@ pub(super) fn prepare(connection: &mut Connection, streams: &[Arc<StreamSchema>]
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), HistoryError> {
-    let runner = own_tables::migrations::runner().set_abort_missing(false);
+    // Grouped: else a migration and the note that it was done are two transactions, between which a process can end.
+    let runner = own_tables::migrations::runner().set_grouped(true).set_abort_missing(false);
     let mut last = None;
     for _ in 0..MIGRATIONS_ATTEMPTS_MAX {
         match runner.run(connection) {

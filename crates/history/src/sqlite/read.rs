@@ -1,4 +1,4 @@
-use headwater_domain::{RecordedBatch, SpanAsk, StreamSchema};
+use headwater_domain::{RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 
@@ -91,6 +91,29 @@ pub(super) fn batches(
         found.push(batch);
     }
     Ok(found)
+}
+
+pub(super) fn rows(
+    connection: &Connection,
+    schema: &StreamSchema,
+    partition: i32,
+    first: i64,
+    before: i64,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, HistoryError> {
+    let table = Table::of(schema);
+    let sql = format!(
+        "SELECT {} FROM {} WHERE _partition = ?1 AND _offset >= ?2 AND _offset < ?3 ORDER BY _offset LIMIT ?4",
+        table.columns(),
+        table.name
+    );
+    let read = || {
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement
+            .query_map(params![partition, first, before, as_limit(limit)], |row| Ok(read_row(schema, row)?.1))?;
+        rows.collect::<rusqlite::Result<_>>()
+    };
+    read().map_err(|error| classify(&error))
 }
 
 pub(super) fn progress(connection: &Connection, stream: &str) -> Result<Vec<PartitionProgress>, HistoryError> {

@@ -352,6 +352,9 @@ async fn columns_and_indexes_are_those_that_are_documented() {
     let types = "SELECT format_type(atttypid, atttypmod) FROM pg_attribute
                  WHERE attrelid = 'test_clicks'::regclass AND attnum > 0 ORDER BY attnum";
     let types: Vec<String> = sql.query(types, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    let collations = "SELECT count(*) FROM pg_attribute JOIN pg_collation c ON c.oid = attcollation AND collname = 'C'
+                      WHERE attrelid = 'test_clicks'::regclass AND attnum BETWEEN 1 AND 4";
+    assert_eq!(sql.query_one(collations, &[]).await.unwrap().get::<_, i64>(0), 3);
     let timestamptz = "timestamp with time zone";
     assert_eq!(
         types,
@@ -384,6 +387,25 @@ async fn columns_and_indexes_are_those_that_are_documented() {
     }
     assert_eq!(indexes.len(), 4);
     world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn preparing_that_is_cut_anywhere_can_be_repeated() {
+    for commits in 0..12 {
+        let world = World::postgres().await;
+        let proxy = Proxy::to(&postgres_url()).await;
+        let history = PostgresHistory::connect(&options(&proxy.url, world.schema())).unwrap();
+        proxy.lose_after(commits);
+        let lost = history.prepare(&shared(&clicks())).await.is_err();
+        assert!(lost || commits > 2, "nothing was cut");
+        proxy.set(Mode::Pass);
+        history.prepare(&shared(&clicks())).await.unwrap_or_else(|error| panic!("after {commits} commits: {error}"));
+        world.end().await;
+        if !lost {
+            return;
+        }
+    }
+    panic!("preparing has no end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -38,6 +38,8 @@ struct State {
     server: String,
     mode: AtomicU8,
     cuts: watch::Sender<u32>,
+    /// COMMITs that still pass in the modes that lose one.
+    spared: AtomicU32,
 }
 
 impl Proxy {
@@ -49,7 +51,12 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         assert!(url.contains(&server), "{url} must name its port");
-        let state = Arc::new(State { server: server.clone(), mode: AtomicU8::new(0), cuts: watch::Sender::new(0) });
+        let state = Arc::new(State {
+            server: server.clone(),
+            mode: AtomicU8::new(0),
+            cuts: watch::Sender::new(0),
+            spared: AtomicU32::new(0),
+        });
         let accepting = state.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -63,6 +70,12 @@ impl Proxy {
         self.state.mode.store(mode as u8, Ordering::SeqCst);
     }
 
+    /// Passes that many COMMITs on, and loses the next.
+    pub(crate) fn lose_after(&self, commits: u32) {
+        self.state.spared.store(commits, Ordering::SeqCst);
+        self.set(Mode::LoseCommit);
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         self.state.mode()
     }
@@ -74,6 +87,11 @@ impl Proxy {
 }
 
 impl State {
+    /// Whether this COMMIT passes.
+    fn spares(&self) -> bool {
+        self.spared.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
+    }
+
     fn mode(&self) -> Mode {
         MODES[usize::from(self.mode.load(Ordering::SeqCst))]
     }
@@ -98,7 +116,7 @@ async fn serve(mut client: TcpStream, state: Arc<State>) {
             read = client.read(&mut up) => {
                 let Ok(length @ 1..) = read else { return };
                 let sent = &up[..length];
-                if sent.windows(6).any(|word| word == b"COMMIT") {
+                if sent.windows(6).any(|word| word == b"COMMIT") && !state.spares() {
                     match state.mode() {
                         Mode::LoseAnswer => {
                             state.mode.store(0, Ordering::SeqCst);

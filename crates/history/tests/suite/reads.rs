@@ -271,6 +271,12 @@ pub(crate) async fn old_batches_and_days_are_forgotten(world: &World) {
 
     // Four batches and five duplicates go, the newest batch of each partition stays; two whole days go.
     assert_eq!(world.history.prune(&schema, FUTURE_MS, None).await.unwrap(), 9);
+    // What the batches would have replayed is still there as rows.
+    let rows = world.history.rows(&schema, 0, 0, 40, 100).await.unwrap();
+    let offsets: Vec<i64> = rows.iter().map(|row| row.offset).collect();
+    assert_eq!((rows.len(), offsets.is_sorted()), (12, true), "{offsets:?}");
+    let next = world.history.rows(&schema, 0, offsets[4] + 1, 40, 3).await.unwrap();
+    assert_eq!(next.iter().map(|row| row.offset).collect::<Vec<_>>(), offsets[5..8]);
     assert_eq!(world.history.prune(&schema, FUTURE_MS, Some(midday)).await.unwrap(), 6);
     assert_eq!(world.history.prune(&schema, FUTURE_MS, Some(midday)).await.unwrap(), 0);
     let kept = world.history.batches(&schema, 0, None, 9).await.unwrap();
