@@ -158,11 +158,12 @@ async fn a_broker_that_comes_back_is_used_again() {
     })
     .await
     .unwrap();
+    // Soon enough that the session is not over.
+    let waited = timeout(Duration::from_millis(500), reader.read(1, usize::MAX, Duration::ZERO)).await;
+    assert!(waited.is_err(), "the reader waits the outage out: {waited:?}");
     let results = log.append("t", records(3)).await;
     assert!(results.iter().all(|result| matches!(result, Err(EventLogError::Unavailable(_)))), "{results:?}");
     assert!(matches!(log.check().await, Err(EventLogError::Unavailable(_))));
-    let waited = timeout(Duration::from_millis(500), reader.read(1, usize::MAX, Duration::ZERO)).await;
-    assert!(waited.is_err(), "the reader waits the outage out: {waited:?}");
 
     let _broker = spawn_blocking(move || {
         broker.restart().unwrap();
