@@ -80,9 +80,15 @@ where
         );
         services.add(limited!(IngestServiceServer::new(ingest.clone()), settings.rpc));
         let condition = readiness.condition("ingest: topics and schemas", &[INGEST]);
+        let drain = drain.clone();
         tasks.spawn(async move {
-            ingest.prepare(|error| condition.unmet(error.to_string())).await.context("ingest cannot start")?;
-            condition.met();
+            tokio::select! {
+                () = drain.cancelled() => {}
+                prepared = ingest.prepare(|error| condition.unmet(error.to_string())) => {
+                    prepared.context("ingest cannot start")?;
+                    condition.met();
+                }
+            }
             Ok(())
         });
     }
