@@ -70,6 +70,42 @@ async fn a_port_in_use_is_named_with_its_setting() {
 }
 
 #[tokio::test]
+async fn a_process_that_waits_for_every_server_ends_when_it_is_told_to() {
+    // Nothing listens on port 1.
+    let mut headwater = Headwater::start(&[
+        "serve",
+        "--role",
+        "ingest,processor,stats",
+        "--kafka-brokers",
+        "127.0.0.1:1",
+        "--registry-url",
+        "http://127.0.0.1:1",
+        "--redis-url",
+        "redis://127.0.0.1:1",
+        "--postgres-url",
+        "postgres://headwater@127.0.0.1:1/headwater",
+    ])
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    headwater.signal("TERM");
+    let status = headwater.ended(END_MAX).await;
+    assert_eq!(status.code(), Some(0), "{}", headwater.log());
+    assert!(!headwater.log().contains("did not end in time"), "{}", headwater.log());
+}
+
+#[tokio::test]
+async fn a_data_folder_is_one_process_s() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = text(folder.path());
+    let headwater = Headwater::dev(&["--data", &data]).await;
+    let second = ["dev", "--data", &data, "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"];
+    let output = run(command(&second)).await;
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.contains(&data) && said.contains("locked"), "{said}");
+    publish_all(&mut headwater.ingest().await, PAGES, pages(&[click("anna", "/")])).await;
+}
+
+#[tokio::test]
 async fn a_contract_that_does_not_hold_stops_the_start_with_the_place() {
     let folder = tempfile::tempdir().unwrap();
     let contract = |options: &str| {
