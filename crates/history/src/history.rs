@@ -247,7 +247,8 @@ pub trait History: Send + Sync + 'static {
     ) -> Result<(Vec<(String, u64)>, u64), HistoryError>;
 
     /// Forgets what the bounds allow: batch rows and duplicates stored before `batches_before_ms`, and whole days of
-    /// events before `events_before_us` where that is set. Returns rows removed.
+    /// events before `events_before_us` where that is set. The newest batch row of a partition stays, and so do days
+    /// from the oldest on that a batch row younger than the bound has an event of. Returns rows removed.
     ///
     /// # Errors
     /// `Unavailable`, `Refused`.

@@ -70,8 +70,7 @@ async fn migrate(client: &mut ClientWrapper, namespace: &str) -> Result<(), Hist
         client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(namespace))).await.map_err(db)?;
     }
     // A process of an older version may start beside a newer one, and finds migrations that it does not know.
-    // Grouped: else a migration and the note that it was done are two transactions, between which a process can end.
-    let runner = own_tables::migrations::runner().set_grouped(true).set_abort_missing(false);
+    let runner = own_tables::migrations::runner().set_abort_missing(false);
     let migrated = runner.run_async(&mut **client).await;
     client.execute("SELECT pg_advisory_unlock($1, $2)", &[&LOCK_CLASS, &what]).await.map_err(db)?;
     migrated.map(drop).map_err(|error| {

@@ -29,7 +29,8 @@ pub(super) fn prepare(connection: &mut Connection, streams: &[Arc<StreamSchema>]
 }
 
 fn migrate(connection: &mut Connection) -> Result<(), HistoryError> {
-    // Grouped: else a migration and the note that it was done are two transactions, between which a process can end.
+    // Grouped: else a migration and the note that it was done are two transactions here (not so in Postgres), and a
+    // process that ends between them leaves a file that no process can start with.
     let runner = own_tables::migrations::runner().set_grouped(true).set_abort_missing(false);
     let mut last = None;
     for _ in 0..MIGRATIONS_ATTEMPTS_MAX {
@@ -168,4 +169,20 @@ fn index(transaction: &Transaction<'_>, schema: &StreamSchema) -> Result<(), His
 
 fn run(transaction: &Transaction<'_>, sql: &str) -> Result<(), HistoryError> {
     transaction.execute_batch(sql).map_err(|error| classify(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_migration_that_cannot_be_noted_is_not_done() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        let unwilling = "CREATE TABLE refinery_schema_history (version, name, applied_on, checksum, CHECK (0))";
+        connection.execute_batch(unwilling).expect("a table");
+        assert!(migrate(&mut connection).is_err());
+        connection.execute_batch("DROP TABLE refinery_schema_history").expect("it is there");
+        assert_eq!(migrate(&mut connection), Ok(()));
+        assert_eq!(migrate(&mut connection), Ok(()));
+    }
 }
