@@ -21,8 +21,9 @@ const CONCURRENCY: usize = 8;
 /// How long it waits between two looks whether a token is visible: at first, and at most.
 const LOOK_MIN: Duration = Duration::from_millis(5);
 const LOOK_MAX: Duration = Duration::from_millis(100);
-/// What is left of a deadline for the answer itself.
-const ANSWER_TIME: Duration = Duration::from_millis(50);
+/// What is left of a deadline for the answer itself: a tenth of it, within these bounds.
+const ANSWER_TIME_MIN: Duration = Duration::from_millis(20);
+const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// The results of queries, in order, all at one moment.
@@ -36,6 +37,8 @@ impl Shared {
     /// Waits until what the token stands for is counted.
     pub(crate) async fn wait_for(&self, token: &ConsistencyToken, deadline: Instant) -> Result<(), Problem> {
         let stream = stream_of(&self.contracts, &token.stream)?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let deadline = deadline - (left / 10).clamp(ANSWER_TIME_MIN, ANSWER_TIME_MAX);
         let mut pause = LOOK_MIN;
         loop {
             let generation = self.watch.generation(&stream).await?;
@@ -52,7 +55,7 @@ impl Shared {
             if missing.is_empty() {
                 return Ok(());
             }
-            if Instant::now() + pause + ANSWER_TIME >= deadline {
+            if Instant::now() + pause >= deadline {
                 let detail = format!("not yet counted before the deadline: {}", missing.join(", "));
                 return Err(Problem::new(Reason::NotYetVisible, detail));
             }
