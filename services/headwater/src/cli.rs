@@ -25,6 +25,7 @@ pub(crate) fn command() -> Command {
                 Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print as JSON, an object a setting"),
             ),
         )
+        .subcommand(contracts())
         .subcommand(publish::Args::augment_args(
             Command::new("publish").about("Publish a file of newline-delimited JSON; the same file twice counts once"),
         ))
@@ -32,6 +33,14 @@ pub(crate) fn command() -> Command {
         .subcommand(generate::Args::augment_args(
             Command::new("generate").about("Publish made-up events at a steady rate, and say how it went"),
         ))
+}
+
+fn contracts() -> Command {
+    let folder = Arg::new("dir").value_name("DIR").required(true).help("Folder to write them to");
+    let export = Command::new("export")
+        .about("Write the files that a contract of your own imports: the stream's options and buf.validate's rules")
+        .arg(folder.value_parser(clap::value_parser!(std::path::PathBuf)));
+    Command::new("contracts").about("Contracts of your own").subcommand_required(true).subcommand(export)
 }
 
 fn role() -> Arg {

@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod contracts;
 mod dev;
 mod outside;
 mod page;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             Some(("dev", matches)) => dev::run(matches).await,
             Some(("serve", matches)) => serve::run(matches).await,
             Some(("settings", matches)) => settings::run(matches),
+            Some(("contracts", matches)) => contracts::run(matches),
             Some(("publish", matches)) => publish::run(publish::Args::from_arg_matches(matches)?).await,
             Some(("generate", matches)) => generate::run(generate::Args::from_arg_matches(matches)?).await,
             Some(("stats", matches)) => stats::run(stats::Args::from_arg_matches(matches)?).await,
