@@ -1,15 +1,17 @@
 use std::pin::pin;
 
+use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Transaction};
+use futures::SinkExt;
 use headwater_domain::{BatchCommit, DeadLetter, Duplicate, StreamSchema, Verdict};
 use tokio_postgres::GenericClient;
-use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;
 
 use super::PostgresHistory;
+use super::copy::CopyRows;
 use super::error::{classify, is_conflict};
 use super::session::{Position, Slot, position, reopen};
-use super::table::{Table, write_row};
+use super::table::Table;
 use super::value::Moment;
 use crate::{CommitOutcome, HistoryError};
 
@@ -201,11 +203,7 @@ async fn fill(
         return standing(&**transaction, schema, batch).await.map(Some).map_err(Failure::Other);
     }
     if !batch.stored.is_empty() {
-        copy(transaction, schema, batch).await.map_err(|error| match error.code() {
-            Some(code) if *code == SqlState::UNIQUE_VIOLATION => Failure::Duplicate,
-            Some(code) if *code == SqlState::CHECK_VIOLATION => Failure::NoPart,
-            _ => failure(error),
-        })?;
+        copy(transaction, schema, batch).await?;
     }
     dead_letters(transaction, schema, batch).await.map_err(failure)?;
     duplicates(transaction, schema, batch).await.map_err(failure)?;
@@ -260,21 +258,24 @@ async fn advance(
     Ok(moved > 0)
 }
 
-async fn copy(
-    transaction: &Transaction<'_>,
-    schema: &StreamSchema,
-    batch: &BatchCommit,
-) -> Result<(), tokio_postgres::Error> {
+async fn copy(transaction: &Transaction<'_>, schema: &StreamSchema, batch: &BatchCommit) -> Result<(), Failure> {
+    let broken = |error: tokio_postgres::Error| match error.code() {
+        Some(code) if *code == SqlState::UNIQUE_VIOLATION => Failure::Duplicate,
+        Some(code) if *code == SqlState::CHECK_VIOLATION => Failure::NoPart,
+        _ => failure(error),
+    };
     let table = Table::of(schema);
-    let statement = transaction.prepare_cached(&table.copy()).await?;
-    let types = table.types();
-    let mut writer = pin!(BinaryCopyInWriter::new(transaction.copy_in(&statement).await?, &types));
-    let mut cells = Vec::with_capacity(types.len());
+    let statement = transaction.prepare_cached(&table.copy()).await.map_err(broken)?;
+    let mut sink = pin!(transaction.copy_in::<_, Bytes>(&statement).await.map_err(broken)?);
+    let mut rows = CopyRows::new(table.types());
     for row in &batch.stored {
-        write_row(&mut cells, batch.partition, row);
-        writer.as_mut().write_raw(&cells).await?;
+        rows.write(batch.partition, row).map_err(Failure::Other)?;
+        if let Some(chunk) = rows.chunk() {
+            sink.send(chunk).await.map_err(broken)?;
+        }
     }
-    writer.finish().await.map(drop)
+    sink.send(rows.end()).await.map_err(broken)?;
+    sink.finish().await.map(drop).map_err(broken)
 }
 
 async fn dead_letters(

@@ -31,6 +31,7 @@
 
 mod commit;
 mod connection;
+mod copy;
 mod error;
 mod partitions;
 mod prepare;
