@@ -9,7 +9,6 @@ use headwater_contracts::v1::ingest::{
 use headwater_domain::Reason;
 use headwater_event_log::{EventLogError, Position};
 use headwater_serving::problem::retry_after_of;
-use tracing::warn;
 
 pub(crate) fn accepted(position: Position, id: String) -> RecordResult {
     let accepted = Accepted { partition: position.partition, offset: position.offset, id };
@@ -31,7 +30,7 @@ pub(crate) fn defective(defect: Defect) -> RecordResult {
     RecordResult { result: Some(Answer::Rejected(rejected)) }
 }
 
-/// What the event log's error means for a record. Its own words go to the log of the process, not to the caller.
+/// What the event log's error means for a record. Its own words are not for the caller.
 pub(crate) fn not_appended(error: &EventLogError) -> RecordResult {
     let (reason, detail) = match error {
         EventLogError::RecordTooLarge { bytes } => {
@@ -48,13 +47,10 @@ pub(crate) fn not_appended(error: &EventLogError) -> RecordResult {
         | EventLogError::UnknownTopic(_)
         | EventLogError::Unsuitable(_)
         | EventLogError::Revoked
-        | EventLogError::Refused(_) => {
-            warn!(%error, "the event log did not take a record");
-            (
-                Reason::EventLogUnavailable,
-                "the event log did not acknowledge it; publish it again with the same id after the delay",
-            )
-        }
+        | EventLogError::Refused(_) => (
+            Reason::EventLogUnavailable,
+            "the event log did not acknowledge it; publish it again with the same id after the delay",
+        ),
     };
     let delay = retry_after_of(reason).unwrap_or(Duration::from_secs(1));
     let retry_delay = prost_types::Duration::try_from(delay).ok();

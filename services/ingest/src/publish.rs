@@ -8,6 +8,7 @@ use headwater_contracts::v1::ingest::{Record, RecordResult};
 use headwater_domain::{ConsistencyToken, Reason};
 use headwater_event_log::{EventLogError, NewRecord};
 use headwater_serving::problem::Problem;
+use tracing::warn;
 
 use crate::answer::{accepted, defective, not_appended, rejected};
 use crate::route::Route;
@@ -83,6 +84,7 @@ impl Shared {
         }
         let mut token = ConsistencyToken::new(&stream.schema.name);
         let mut outage = None;
+        let mut not_taken: Option<(usize, EventLogError)> = None;
         let mut others = results.len() > to_append.len();
         let appended =
             if to_append.is_empty() { Vec::new() } else { self.log.append(&stream.schema.name, to_append).await };
@@ -96,11 +98,16 @@ impl Shared {
                 }
                 Some((Err(error), _)) => {
                     outage = outage.or_else(|| problem_of(&error));
-                    not_appended(&error)
+                    let answer = not_appended(&error);
+                    not_taken = Some((not_taken.map_or(1, |(count, _)| count + 1), error));
+                    answer
                 }
                 // The log's own contract is one result per record; a missing one is never taken for an acknowledgement.
                 None => not_appended(&EventLogError::Unavailable("no result".into())),
             });
+        }
+        if let Some((records, error)) = not_taken {
+            warn!(stream = stream.schema.name, records, %error, "the event log did not take records of a batch");
         }
         let results: Vec<RecordResult> = results.into_iter().flatten().collect();
         self.metrics.answered(&stream.schema.name, &results);

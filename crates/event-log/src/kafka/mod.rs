@@ -68,7 +68,7 @@ impl EventLog for KafkaLog {
     async fn ensure_topic(&self, spec: &TopicSpec) -> Result<i32, EventLogError> {
         let admin = Admin::new(&self.admin)?;
         if let (None, brokers) = self.state(&spec.name).await? {
-            admin.create(spec, brokers).await?;
+            admin.create(spec, self.options.record_bytes_max, brokers).await?;
         }
         let partitions = topics::wait_for_leaders(&spec.name, || self.state(&spec.name)).await?;
         admin.check_timestamps(&spec.name).await?;

@@ -12,6 +12,8 @@ use tracing::debug;
 use super::errors::{code_of, log_line, meaning, meaning_of};
 use crate::{EventLogError, TopicSpec, Watermarks};
 
+/// What a batch of one greatest record has besides it: headers of the batch and the record.
+const BATCH_OVERHEAD_BYTES: u32 = 64 * 1024;
 /// How long one question to the brokers may take.
 pub(super) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a topic may take to be made.
@@ -106,13 +108,20 @@ impl Admin {
         self.client.as_ref().expect("it is taken only by drop")
     }
 
-    /// Asks for the topic. That it is there already is no error.
-    pub(super) async fn create(&self, spec: &TopicSpec, brokers: usize) -> Result<(), EventLogError> {
+    /// Asks for the topic, which is to take records of that size. That it is there already is no error.
+    pub(super) async fn create(
+        &self,
+        spec: &TopicSpec,
+        record_bytes_max: u32,
+        brokers: usize,
+    ) -> Result<(), EventLogError> {
+        let batch_bytes_max = record_bytes_max.saturating_add(BATCH_OVERHEAD_BYTES).to_string();
         let min_insync = spec.min_insync.to_string();
         let retention_ms = spec.retention_ms.to_string();
         let topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(spec.replication))
             .set("min.insync.replicas", &min_insync)
             .set("retention.ms", &retention_ms)
+            .set("max.message.bytes", &batch_bytes_max)
             .set(TIMESTAMP_TYPE, LOG_APPEND_TIME)
             .set("cleanup.policy", "delete");
         let options = AdminOptions::new().request_timeout(Some(CREATE_TIMEOUT)).operation_timeout(Some(CREATE_TIMEOUT));
