@@ -1,6 +1,7 @@
 //! What can go wrong between a process and Postgres, and what the tables look like.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_history::postgres::{PostgresHistory, PostgresOptions};
@@ -182,18 +183,17 @@ async fn a_history_that_starts_while_the_database_is_away_starts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_or_stands_still_loses_nothing() {
-    const OFFSETS: i64 = 400;
     let mut server = tokio::task::spawn_blocking(|| Postgres::start(Options::default())).await.unwrap().unwrap();
     let mut options = options(&server.url(), "headwater");
     options.statement_timeout = Duration::from_secs(1);
     let history = Arc::new(PostgresHistory::connect(&options).unwrap());
     history.prepare(&shared(&clicks())).await.unwrap();
     let epoch = history.take(&clicks(), 0, "only").await.unwrap().epoch;
-    let (working, next) = (history.clone(), Arc::new(std::sync::atomic::AtomicI64::new(0)));
-    let reached = next.clone();
+    let (working, next, stop) = (history.clone(), Arc::new(AtomicI64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (reached, stopped) = (next.clone(), stop.clone());
     let work = tokio::spawn(async move {
         let (mut first, mut unavailable) = (0, 0);
-        while first < OFFSETS {
+        while !stopped.load(Ordering::SeqCst) {
             match working.commit(&clicks(), &batch(0, epoch, first, first + 1, views(0, first..first + 1))).await {
                 Ok(CommitOutcome::Committed) => first += 1,
                 Err(HistoryError::Unavailable(_)) => {
@@ -202,12 +202,12 @@ async fn a_server_that_is_killed_or_stands_still_loses_nothing() {
                 }
                 other => panic!("{other:?}"),
             }
-            reached.store(first, std::sync::atomic::Ordering::SeqCst);
+            reached.store(first, Ordering::SeqCst);
         }
-        unavailable
+        (first, unavailable)
     });
     let until = async |offset: i64| {
-        while next.load(std::sync::atomic::Ordering::SeqCst) < offset {
+        while next.load(Ordering::SeqCst) < offset {
             assert!(!work.is_finished(), "the work ended early");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -216,18 +216,20 @@ async fn a_server_that_is_killed_or_stands_still_loses_nothing() {
     server.kill().unwrap();
     server.restart().unwrap();
     let begun = Instant::now();
-    until(40).await;
+    until(next.load(Ordering::SeqCst) + 20).await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?} to recover", begun.elapsed());
     server.pause().unwrap();
     // Longer than a call waits.
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert!(matches!(history.check().await, Err(HistoryError::Unavailable(_))));
     server.resume().unwrap();
-    let unavailable = work.await.unwrap();
+    until(next.load(Ordering::SeqCst) + 20).await;
+    stop.store(true, Ordering::SeqCst);
+    let (first, unavailable) = work.await.unwrap();
     assert!(unavailable >= 2, "the server was never away");
-    let recorded = history.batches(&clicks(), 0, None, 1000).await.unwrap();
+    let recorded = history.batches(&clicks(), 0, None, 1_000_000).await.unwrap();
     let rows: Vec<_> = recorded.into_iter().flat_map(|batch| batch.stored).collect();
-    assert_eq!(rows, views(0, 0..OFFSETS));
+    assert_eq!(rows, views(0, 0..first));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
