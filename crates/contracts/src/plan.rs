@@ -16,6 +16,9 @@ use crate::rules::{self, FastRule};
 /// 2000-01-01T00:00:00Z: what claims to be older was never an event of this platform.
 const ANCIENT_US: i64 = 946_684_800_000_000;
 
+/// Bytes of an id or a key at most: the history has both in an index.
+const IDENTITY_BYTES_MAX: usize = 1024;
+
 /// Why an event's bytes are not an event of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defect {
@@ -250,6 +253,16 @@ fn check_identity(schema: &StreamSchema, event: &Event) -> Result<(), Defect> {
             return Err(invalid(
                 Reason::InvalidField,
                 vec![FieldDefect { field: name, rule: "required".into(), description }],
+            ));
+        }
+        let bytes = event.values[column].key_text().len();
+        if bytes > IDENTITY_BYTES_MAX {
+            let field = schema.columns[column].name.clone();
+            let description =
+                format!("has {bytes} bytes; what identifies or places an event has at most {IDENTITY_BYTES_MAX}");
+            return Err(invalid(
+                Reason::InvalidField,
+                vec![FieldDefect { field, rule: "headwater.identity_bytes".into(), description }],
             ));
         }
     }

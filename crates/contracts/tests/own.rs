@@ -149,3 +149,25 @@ fn a_file_that_does_not_compile_says_so() {
     let text = load("syntax = \"proto3\"; message X { Missing y = 1; }").unwrap_err().to_string();
     assert!(text.contains("acme/own.proto") && text.contains("Missing"), "{text}");
 }
+
+#[test]
+fn an_id_or_a_key_has_at_most_1024_bytes() {
+    let contracts = load(&format!(
+        "{HEAD}
+        message Own {{
+          option (headwater.stream.v1.stream) = {{ name: \"own\" id: \"id\" key: \"key\" time: \"at\" }};
+          string id = 1; string key = 2; google.protobuf.Timestamp at = 3;
+        }}"
+    ))
+    .unwrap();
+    let stream = contracts.stream("own").unwrap();
+    let own = |id: usize, key: usize| {
+        let json = serde_json::json!({"id": "i".repeat(id), "key": "k".repeat(key), "at": "2024-03-15T14:30:00Z"});
+        stream.check(&DynamicMessage::deserialize(stream.descriptor.clone(), json).unwrap().encode_to_vec())
+    };
+    assert!(own(1024, 1024).is_ok());
+    for (id, key, field) in [(1025, 1, "id"), (1, 1025, "key"), (0, 1, "id"), (1, 0, "key")] {
+        let defect = own(id, key).unwrap_err();
+        assert_eq!((defect.reason, defect.fields[0].field.as_str()), (Reason::InvalidField, field));
+    }
+}

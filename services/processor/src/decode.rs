@@ -1,6 +1,7 @@
 use headwater_contracts::StreamContract;
 use headwater_domain::{DeadLetter, Event, Reason};
 use headwater_event_log::{LogRecord, RegistryError, frame};
+use headwater_history::storable;
 
 use crate::schema_ids::SchemaIds;
 
@@ -70,6 +71,8 @@ pub(crate) async fn decode(
                         AHEAD_MAX_US / 1_000_000
                     ),
                 )
+            } else if let Err(not_storable) = storable(&stream.schema, &event) {
+                dead(Reason::InvalidField, not_storable.field, not_storable.reason.to_owned())
             } else {
                 Decoded::Event(Arrived { offset: record.offset, appended_ms: record.appended_ms, event })
             }
