@@ -1,6 +1,6 @@
 //! Which partitions this process works on.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,6 +107,7 @@ impl Processor {
         while !stop.is_cancelled() {
             // What waits here has nothing to give back; a member has partitions, which others get at once when it leaves.
             let prepared = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 prepared = self.prepare() => prepared,
             };
@@ -118,6 +119,7 @@ impl Processor {
                 Err(error) => error,
             };
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.not_now(&failed) => {}
             }
@@ -160,6 +162,7 @@ impl Processor {
         let shared = &self.shared;
         let topics: Vec<String> = shared.contracts.streams().map(|stream| stream.schema.name.clone()).collect();
         let mut member = tokio::select! {
+            biased;
             () = stop.cancelled() => return Ok(()),
             member = shared.log(|| shared.outside.log.join(&shared.options.group, &topics)) => member?,
         };
@@ -168,7 +171,7 @@ impl Processor {
         let mut assignment = Assignment {
             shared: Arc::clone(shared),
             generations,
-            workers: HashMap::new(),
+            workers: BTreeMap::new(),
             pending: Vec::new(),
             taking: None,
             hints: mpsc::channel(HINTS_MAX),
@@ -187,7 +190,7 @@ impl Processor {
 struct Assignment<'a> {
     shared: Arc<Shared>,
     generations: &'a HashMap<String, GenerationKey>,
-    workers: HashMap<TopicPartition, Worker>,
+    workers: BTreeMap<TopicPartition, Worker>,
     /// Assigned, and not begun.
     pending: Vec<TopicPartition>,
     taking: Option<JoinHandle<Tried>>,
@@ -205,6 +208,7 @@ impl Assignment<'_> {
                 }));
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return Ok(()),
                 event = member.next_event() => match event? {
                     MemberEvent::Assigned(places) => {
@@ -219,11 +223,11 @@ impl Assignment<'_> {
                         }
                     }
                 },
-                Some((place, next)) = self.hints.1.recv() => member.hint(&place, next),
                 tried = tried(&mut self.taking), if self.taking.is_some() => {
                     self.taking = None;
                     self.begin(member, tried).await?;
                 }
+                Some((place, next)) = self.hints.1.recv() => member.hint(&place, next),
             }
         }
     }
@@ -299,6 +303,7 @@ async fn work_on(
     stop: CancellationToken,
 ) {
     let ended = tokio::select! {
+        biased;
         () = stop.cancelled() => return,
         ended = work => ended,
     };

@@ -55,6 +55,7 @@ impl Follower {
         self.check(&committed).await;
         loop {
             tokio::select! {
+                biased;
                 batch = batches.recv() => match batch {
                     Some(batch) => self.take(batch).await,
                     None => return,
