@@ -29,6 +29,8 @@ use crate::upkeep;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// Hints on their way to the log; more are made up for by later ones.
 const HINTS_MAX: usize = 1024;
+/// Partitions that wait to be taken anew; one that does not fit waits for room.
+const FENCED_MAX: usize = 64;
 
 /// Takes partitions of every stream's topic and brings their records into the history and live statistics.
 pub struct Processor {
@@ -175,6 +177,7 @@ impl Processor {
             pending: Vec::new(),
             taking: None,
             hints: mpsc::channel(HINTS_MAX),
+            fenced: mpsc::channel(FENCED_MAX),
         };
         let ended = assignment.run(member.as_mut(), stop).await;
         for place in assignment.workers.keys().cloned().collect::<Vec<_>>() {
@@ -195,6 +198,8 @@ struct Assignment<'a> {
     pending: Vec<TopicPartition>,
     taking: Option<JoinHandle<Tried>>,
     hints: (mpsc::Sender<Hint>, mpsc::Receiver<Hint>),
+    /// Partitions that another owner took.
+    fenced: (mpsc::Sender<TopicPartition>, mpsc::Receiver<TopicPartition>),
 }
 
 impl Assignment<'_> {
@@ -226,6 +231,14 @@ impl Assignment<'_> {
                 tried = tried(&mut self.taking), if self.taking.is_some() => {
                     self.taking = None;
                     self.begin(member, tried).await?;
+                }
+                Some(place) = self.fenced.1.recv() => {
+                    // Still ours by the group's word: who took it did so late, and will not work on it.
+                    if self.workers.contains_key(&place) {
+                        info!(partition = %condition(&place), "taking it anew");
+                        self.end(&place).await;
+                        self.pending.push(place);
+                    }
                 }
                 Some((place, next)) = self.hints.1.recv() => member.hint(&place, next),
             }
@@ -274,7 +287,13 @@ impl Assignment<'_> {
             };
             let stop = CancellationToken::new();
             let work = async move { tokio::join!(work.run(reader), follower.run(batch_queue, committed_seen)).0 };
-            let task = tokio::spawn(work_on(Arc::clone(&self.shared), taken.place.clone(), work, stop.clone()));
+            let task = tokio::spawn(work_on(
+                Arc::clone(&self.shared),
+                taken.place.clone(),
+                work,
+                stop.clone(),
+                self.fenced.0.clone(),
+            ));
             self.workers.insert(taken.place, Worker { stop, task });
         }
         Ok(())
@@ -301,6 +320,7 @@ async fn work_on(
     place: TopicPartition,
     work: impl Future<Output = Stop>,
     stop: CancellationToken,
+    fenced: mpsc::Sender<TopicPartition>,
 ) {
     let ended = tokio::select! {
         biased;
@@ -308,7 +328,20 @@ async fn work_on(
         ended = work => ended,
     };
     match ended {
-        Stop::Fenced { .. } | Stop::Log(EventLogError::Revoked) => {
+        Stop::Fenced { .. } => {
+            info!(topic = place.topic, partition = place.partition, reason = %ended, "gave up the partition");
+            // Who lost it is told in this time, as a rule, and leaves it to its new owner.
+            let tell = async {
+                tokio::time::sleep(shared.options.retry_max).await;
+                let _ = fenced.send(place).await;
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = tell => {}
+            }
+        }
+        Stop::Log(EventLogError::Revoked) => {
             info!(topic = place.topic, partition = place.partition, reason = %ended, "gave up the partition");
         }
         other => stopped(&shared, &place, &other.to_string()),
