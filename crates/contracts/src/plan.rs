@@ -161,7 +161,7 @@ impl Plan {
                     .map(|violation| FieldDefect {
                         field: violation.field_path(),
                         rule: violation.rule_id().to_owned(),
-                        description: violation.message().to_owned(),
+                        description: description_of(violation.message(), violation.rule_id()),
                     })
                     .collect();
                 Err(invalid(Reason::InvalidField, fields))
@@ -300,6 +300,11 @@ fn check_sums(schema: &StreamSchema, event: &Event) -> Result<(), Defect> {
         }
     }
     Ok(())
+}
+
+/// The library has no words for some rules, such as formats.
+fn description_of(message: &str, rule: &str) -> String {
+    if message.is_empty() { format!("does not meet the rule {rule}") } else { message.to_owned() }
 }
 
 fn invalid(reason: Reason, fields: Vec<FieldDefect>) -> Defect {

@@ -64,6 +64,7 @@ fn what_breaks_the_contract_is_named() {
         assert_eq!(defect.reason, reason, "{field}");
         assert_eq!(defect.fields[0].field, field);
         assert!(defect.detail.contains(field), "{}", defect.detail);
+        assert!(!defect.fields[0].description.is_empty());
     }
 }
 
