@@ -29,7 +29,7 @@ use crate::upkeep;
 const RETRY_MIN: Duration = Duration::from_millis(50);
 /// Hints on their way to the log; more are made up for by later ones.
 const HINTS_MAX: usize = 1024;
-/// Partitions that wait to be taken anew; one that does not fit waits for room.
+/// Partitions that were fenced and may have to be taken anew; one that does not fit waits for room.
 const FENCED_MAX: usize = 64;
 
 /// Takes partitions of every stream's topic and brings their records into the history and live statistics.
@@ -233,11 +233,11 @@ impl Assignment<'_> {
                     self.begin(member, tried).await?;
                 }
                 Some(place) = self.fenced.1.recv() => {
-                    // Still ours by the group's word: who took it did so late, and will not work on it.
+                    // Still ours by the group's word: who took it did so late, and will not work on it. A log begins
+                    // to read a partition once for each time that it is assigned, so that the group is joined anew.
                     if self.workers.contains_key(&place) {
-                        info!(partition = %condition(&place), "taking it anew");
-                        self.end(&place).await;
-                        self.pending.push(place);
+                        let place = condition(&place);
+                        return Err(EventLogError::Refused(format!("{place} was taken by a late owner: joining anew")));
                     }
                 }
                 Some((place, next)) = self.hints.1.recv() => member.hint(&place, next),
