@@ -161,11 +161,7 @@ impl Simulation {
                 }
             }
             (10, _) if self.world.fault("live: emptied", 400) => self.memory.clear(),
-            (11, _) => {
-                if self.database.prune(self.world.now_ms() - 3000) {
-                    self.world.hit("history: batches pruned");
-                }
-            }
+            (11, _) if self.database.prune(self.world.now_ms() - 3000) => self.world.hit("history: batches pruned"),
             _ => {}
         }
     }
