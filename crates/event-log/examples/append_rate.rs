@@ -1,6 +1,6 @@
 //! How fast records are appended and read: librdkafka bare, `KafkaLog` on it, and `SqliteLog`, in turns.
 //!
-//! `HEADWATER_TEST_KAFKA=127.0.0.1:9092 cargo run --release -p headwater-event-log --example throughput`
+//! `HEADWATER_TEST_KAFKA=127.0.0.1:9092 cargo run --release -p headwater-event-log --example append_rate`
 #![allow(clippy::unwrap_used, reason = "a measurement, run by hand")]
 
 use std::sync::Arc;
