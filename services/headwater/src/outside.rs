@@ -67,7 +67,8 @@ pub(crate) fn embedded(settings: &Settings, data: Option<&Path>) -> anyhow::Resu
     }
     let file = |name: &str| data.map(|data| data.join(name));
     let log_options = SqliteLogOptions { retention_ms: settings.topics.retention_ms, ..SqliteLogOptions::default() };
-    let log = SqliteLog::open(file("log.sqlite3").as_deref(), log_options).context("the event log")?;
+    let log = SqliteLog::open(file("log.sqlite3").as_deref(), log_options)
+        .context("dev.data: the event log (one process has the folder to itself: does another headwater use it?)")?;
     let registry = SqliteRegistry::open(file("registry.sqlite3").as_deref()).context("the schema registry")?;
     let history = SqliteHistory::open(file("history.sqlite3").as_deref()).context("the history")?;
     let live = MemoryLive::new(settings.stats.window_max_s * 1000);
