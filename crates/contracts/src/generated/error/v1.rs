@@ -9,7 +9,7 @@ pub enum Reason {
     Unspecified = 0,
     /// A request without a record. Example: Publish with `records` empty.
     EmptyBatch = 1,
-    /// More records in a request than the limit. Example: Publish with 10,001 records where the limit is 10,000.
+    /// More records or bytes in a request than the limit. Example: Publish with 10,001 records where the limit is 10,000.
     BatchTooLarge = 2,
     /// No stream of that name. Example: "pageevents" for "page-events".
     UnknownStream = 3,
@@ -23,7 +23,7 @@ pub enum Reason {
     InvalidField = 7,
     /// A record over the limit of bytes. Example: 1.2 MB where the limit is 1 MiB.
     RecordTooLarge = 8,
-    /// The event's time lies more than 5 minutes after its arrival. Example: a device with a wrong clock.
+    /// The event's time lies more than 5 minutes after its arrival: a dead letter. Example: a device with a wrong clock.
     TimeAhead = 9,
     /// The event's time is before the year 2000. Example: a Timestamp left at 0.
     TimeAncient = 10,

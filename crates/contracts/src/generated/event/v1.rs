@@ -7,7 +7,7 @@ pub struct PageEvent {
     /// Identifies the event, a UUID. One that grows with time (UUIDv7) is cheapest to store.
     #[prost(string, tag = "1")]
     pub event_id: ::prost::alloc::string::String,
-    /// When it happened. More than 5 minutes after the broker's time of arrival is refused.
+    /// When it happened. More than 5 minutes after the broker's time of arrival makes it a dead letter.
     #[prost(message, optional, tag = "2")]
     pub timestamp: ::core::option::Option<::prost_types::Timestamp>,
     /// Who did it, 1 to 128 characters.
@@ -35,7 +35,7 @@ pub struct Transaction {
     /// What the customer sees on the statement, at most 256 characters.
     #[prost(string, tag = "3")]
     pub transaction_reference: ::prost::alloc::string::String,
-    /// When it was made. More than 5 minutes after the broker's time of arrival is refused.
+    /// When it was made. More than 5 minutes after the broker's time of arrival makes it a dead letter.
     #[prost(message, optional, tag = "4")]
     pub transaction_datetime: ::core::option::Option<::prost_types::Timestamp>,
     /// The amount, in the account's currency, with two decimal places: positive in, negative out.

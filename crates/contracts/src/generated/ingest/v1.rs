@@ -74,7 +74,7 @@ pub struct Rejected {
     /// A sentence for people: what is wrong and what to do.
     #[prost(string, tag = "2")]
     pub detail: ::prost::alloc::string::String,
-    /// The fields at fault, where the reason is INVALID_FIELD, TIME_AHEAD, TIME_ANCIENT or NOT_IN_SCALE.
+    /// The fields at fault, where the reason is INVALID_FIELD, TIME_ANCIENT or NOT_IN_SCALE.
     #[prost(message, repeated, tag = "3")]
     pub violations: ::prost::alloc::vec::Vec<FieldViolation>,
 }
