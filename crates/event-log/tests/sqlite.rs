@@ -136,16 +136,19 @@ async fn much_that_is_too_old_is_forgotten_bit_by_bit() {
     let options = SqliteLogOptions { clock, ..SqliteLogOptions::default() };
     let log = SqliteLog::open(None, options).unwrap();
     log.ensure_topic(&spec(1_000)).await.unwrap();
-    log.append("t", records(12_000)).await;
+    for _ in 0..3 {
+        log.append("t", records(12_000)).await;
+    }
     now_ms.fetch_add(5_000, Ordering::Relaxed);
     let mut lows = Vec::new();
     for _ in 0..5 {
+        // Each check is followed by one care for 10,000 records at most. The answer comes before the care, so that
+        // the first low may show the care of one check or of both.
         log.check().await.unwrap();
-        // The answer comes before the care that follows it.
         log.check().await.unwrap();
         lows.push(log.watermarks("t", 0).await.unwrap().low);
     }
-    assert!(lows.is_sorted() && lows[0] <= 10_000 && lows[4] == 12_000, "{lows:?}");
+    assert!(lows.is_sorted() && lows[0] <= 20_000 && lows[4] == 36_000, "{lows:?}");
 }
 
 #[tokio::test]
