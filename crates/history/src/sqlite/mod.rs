@@ -37,6 +37,8 @@ pub struct SqliteHistory {
     writer: Arc<Mutex<Connection>>,
     /// The writer itself where the history is in memory.
     reader: Arc<Mutex<Connection>>,
+    /// Whether the caller's thread does the work.
+    in_place: bool,
 }
 
 impl SqliteHistory {
@@ -49,37 +51,52 @@ impl SqliteHistory {
             let only = Connection::open_in_memory().map_err(|error| refused(&error))?;
             configure(&only).map_err(|error| classify(&error))?;
             let only = Arc::new(Mutex::new(only));
-            return Ok(Self { writer: only.clone(), reader: only });
+            return Ok(Self { writer: only.clone(), reader: only, in_place: false });
         };
         let open = || {
             let connection = Connection::open(path).map_err(|error| refused(&error))?;
             configure(&connection).map_err(|error| classify(&error))?;
             Ok(Arc::new(Mutex::new(connection)))
         };
-        Ok(Self { writer: open()?, reader: open()? })
+        Ok(Self { writer: open()?, reader: open()?, in_place: false })
+    }
+
+    /// A history in a connection of the caller's, worked on by the thread that calls, so that the order of all steps is
+    /// the caller's: for simulations. It holds the thread up.
+    ///
+    /// # Errors
+    /// `Refused` where the connection cannot be used.
+    pub fn in_place(only: Arc<Mutex<Connection>>) -> Result<Self, HistoryError> {
+        configure(&only.lock()).map_err(|error| classify(&error))?;
+        Ok(Self { writer: only.clone(), reader: only, in_place: true })
     }
 
     async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<T, HistoryError> {
-        on(self.writer.clone(), work).await
+        self.on(&self.writer, work).await
     }
 
     async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, HistoryError> + Send + 'static,
     ) -> Result<T, HistoryError> {
-        on(self.reader.clone(), work).await
+        self.on(&self.reader, work).await
     }
-}
 
-async fn on<T: Send + 'static>(
-    connection: Arc<Mutex<Connection>>,
-    work: impl FnOnce(&mut Connection) -> Result<T, HistoryError> + Send + 'static,
-) -> Result<T, HistoryError> {
-    let done = tokio::task::spawn_blocking(move || work(&mut connection.lock())).await;
-    done.map_err(|error| HistoryError::Unavailable(format!("the process is ending: {error}")))?
+    async fn on<T: Send + 'static>(
+        &self,
+        connection: &Arc<Mutex<Connection>>,
+        work: impl FnOnce(&mut Connection) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, HistoryError> {
+        if self.in_place {
+            return work(&mut connection.lock());
+        }
+        let connection = Arc::clone(connection);
+        let done = tokio::task::spawn_blocking(move || work(&mut connection.lock())).await;
+        done.map_err(|error| HistoryError::Unavailable(format!("the process is ending: {error}")))?
+    }
 }
 
 fn configure(connection: &Connection) -> rusqlite::Result<()> {

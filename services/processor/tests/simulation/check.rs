@@ -7,7 +7,7 @@ use headwater_domain::{Verdict, Window};
 use headwater_live::memory::MemoryLive;
 use headwater_live::{Figure, GenerationKey, LiveStatistics, ReadRequest};
 
-use crate::history::{Entry, Outcome, Place};
+use crate::database::{BatchRow, Evidence, Outcome, Place};
 use crate::traffic::{MONEY, PAGES, Sample, Sent, What};
 
 /// Longest window, in milliseconds.
@@ -16,23 +16,24 @@ pub(crate) const WINDOW_MAX_MS: i64 = 86_400_000;
 const VIEWS_A_SECOND: u64 = 10;
 const MINUTE_MS: i64 = 60_000;
 
-/// Stream, partition and offset.
-type At = (String, i32, i64);
+/// A record's place and offset.
+type At = (Place, i64);
 
 /// Every fault of the result is an error.
 pub(crate) async fn check(
     contracts: &Contracts,
     sent: &[Sent],
-    journal: &[Entry],
+    evidence: &Evidence,
     live: &MemoryLive,
     generations: &[GenerationKey],
     as_of_ms: i64,
 ) -> Result<(), String> {
     let sent: BTreeMap<At, Option<&Sample>> = sent
         .iter()
-        .map(|sent| ((sent.place.topic.clone(), sent.place.partition, sent.offset), sent.event.as_ref()))
+        .map(|sent| (((sent.place.topic.clone(), sent.place.partition), sent.offset), sent.event.as_ref()))
         .collect();
-    let outcomes = once_each(journal, &sent)?;
+    fenced(evidence)?;
+    let outcomes = once_each(evidence, &sent)?;
     places(&sent, &outcomes)?;
     verdicts(&sent, &outcomes)?;
     for generation in generations {
@@ -41,33 +42,64 @@ pub(crate) async fn check(
     Ok(())
 }
 
-/// Every record once, in ranges that follow each other, each by the owner of its time.
-fn once_each(journal: &[Entry], sent: &BTreeMap<At, Option<&Sample>>) -> Result<BTreeMap<At, Outcome>, String> {
-    let mut epochs: BTreeMap<&Place, i64> = BTreeMap::new();
-    let mut nexts: BTreeMap<&Place, i64> = BTreeMap::new();
-    let mut all = BTreeMap::new();
-    for entry in journal {
-        match entry {
-            Entry::Taken { place, epoch } => drop(epochs.insert(place, *epoch)),
-            Entry::Committed { place, epoch, first, next, outcomes } => {
-                if epochs.get(place) != Some(epoch) {
-                    return Err(format!("{place:?}: [{first}, {next}) was stored under epoch {epoch}, of {epochs:?}"));
-                }
-                let expected = nexts.insert(place, *next).unwrap_or(0);
-                if *first != expected {
-                    return Err(format!("{place:?}: [{first}, {next}) was stored where offset {expected} was next"));
-                }
-                for (offset, outcome) in outcomes {
-                    let at = (place.0.clone(), place.1, *offset);
-                    if !(*first..*next).contains(offset) || !sent.contains_key(&at) {
-                        return Err(format!("{at:?} in [{first}, {next}) was never sent"));
-                    }
-                    if let Some(before) = all.insert(at.clone(), outcome.clone()) {
-                        return Err(format!("{at:?} is there twice: {before:?} and {outcome:?}"));
-                    }
-                }
-            }
+/// Batches follow each other, and each has the epoch of who owned the partition then.
+fn fenced(evidence: &Evidence) -> Result<(), String> {
+    let mut nexts: BTreeMap<&Place, (i64, i64)> = BTreeMap::new();
+    for ((place, first), batch) in &evidence.batches {
+        let BatchRow { epoch, next, is_start, rows } = batch;
+        let (expected, former) = nexts.insert(place, (*next, *epoch)).unwrap_or((0, 0));
+        if *first != expected || next <= first || *is_start != (*first == 0) {
+            return Err(format!("{place:?}: {batch:?} begins at {first}, where offset {expected} was next"));
         }
+        if *epoch < former {
+            return Err(format!("{place:?}: [{first}, {next}) has epoch {epoch}, and what is before it {former}"));
+        }
+        let mut found = [0; 3];
+        for outcome in evidence.outcomes.range((place.clone(), *first)..(place.clone(), *next)).flat_map(|(_, all)| all)
+        {
+            found[match outcome {
+                Outcome::Stored { .. } => 0,
+                Outcome::Dead => 1,
+                Outcome::Duplicate { .. } => 2,
+            }] += 1;
+        }
+        if found != *rows || found.iter().sum::<i64>() != next - first {
+            return Err(format!("{place:?}: [{first}, {next}) should have {rows:?} rows, and has {found:?}"));
+        }
+    }
+    for (place, taken) in &evidence.taken {
+        let next = taken.next.unwrap_or(0);
+        let mut later = evidence.batches.range((place.clone(), next)..=(place.clone(), i64::MAX));
+        if let Some(((_, first), late)) = later.find(|(_, batch)| batch.epoch < taken.epoch) {
+            return Err(format!(
+                "{place:?}: epoch {} was given offset {next}, and then {late:?} at {first}",
+                taken.epoch
+            ));
+        }
+    }
+    for (place, offset) in &evidence.offsets {
+        if nexts.get(place).is_none_or(|(next, _)| next != offset) {
+            return Err(format!("{place:?} stands at {offset}, and its batches end at {:?}", nexts.get(place)));
+        }
+    }
+    Ok(())
+}
+
+/// Every record that was sent is in one place, with its own id and time, and nothing else is there.
+fn once_each<'a>(
+    evidence: &'a Evidence,
+    sent: &BTreeMap<At, Option<&Sample>>,
+) -> Result<BTreeMap<At, &'a Outcome>, String> {
+    let mut all = BTreeMap::new();
+    for (at, outcomes) in &evidence.outcomes {
+        let [outcome] = &outcomes[..] else { return Err(format!("{at:?} is there more than once: {outcomes:?}")) };
+        let Some(sample) = sent.get(at) else { return Err(format!("{at:?} was never sent, and is {outcome:?}")) };
+        if let (Outcome::Stored { id, time_us, .. }, Some(sample)) = (outcome, sample)
+            && (id, time_us) != (&sample.id, &sample.time_us)
+        {
+            return Err(format!("{at:?} is {outcome:?}, and was {sample:?}"));
+        }
+        all.insert(at.clone(), outcome);
     }
     match sent.keys().find(|at| !all.contains_key(*at)) {
         Some(at) => Err(format!("{at:?} is lost")),
@@ -76,27 +108,27 @@ fn once_each(journal: &[Entry], sent: &BTreeMap<At, Option<&Sample>>) -> Result<
 }
 
 /// Garbage is dead; of the records of one event, one is stored: the first of its partition.
-fn places(sent: &BTreeMap<At, Option<&Sample>>, outcomes: &BTreeMap<At, Outcome>) -> Result<(), String> {
+fn places(sent: &BTreeMap<At, Option<&Sample>>, outcomes: &BTreeMap<At, &Outcome>) -> Result<(), String> {
     let mut copies: BTreeMap<(&str, &str, i64), Vec<&At>> = BTreeMap::new();
     for (at, sample) in sent {
         match sample {
-            Some(sample) => copies.entry((&at.0, &sample.id, sample.time_us)).or_default().push(at),
-            None if outcomes[at] == Outcome::Dead => {}
+            Some(sample) => copies.entry((&at.0.0, &sample.id, sample.time_us)).or_default().push(at),
+            None if *outcomes[at] == Outcome::Dead => {}
             None => return Err(format!("{at:?} is garbage, and was taken for {:?}", outcomes[at])),
         }
     }
     for (event, copies) in copies {
-        let stored: Vec<&&At> = copies.iter().filter(|at| matches!(outcomes[**at], Outcome::Stored(_))).collect();
+        let stored: Vec<&&At> = copies.iter().filter(|at| matches!(outcomes[**at], Outcome::Stored { .. })).collect();
         let [stored] = stored[..] else {
             return Err(format!("{event:?} is stored {} times: {copies:?}", stored.len()));
         };
         for at in &copies {
-            let right = match &outcomes[*at] {
-                Outcome::Stored(_) => true,
-                Outcome::Duplicate { of } => *of == (stored.1, stored.2),
+            let right = match outcomes[*at] {
+                Outcome::Stored { .. } => true,
+                Outcome::Duplicate { of } => *of == (stored.0.1, stored.1),
                 Outcome::Dead => false,
             };
-            if !right || (at.1 == stored.1 && at.2 < stored.2) {
+            if !right || (at.0 == stored.0 && at.1 < stored.1) {
                 return Err(format!("{event:?} at {at:?} is {:?}, and stored from {stored:?}", outcomes[*at]));
             }
         }
@@ -105,13 +137,13 @@ fn places(sent: &BTreeMap<At, Option<&Sample>>, outcomes: &BTreeMap<At, Outcome>
 }
 
 /// The first ten page views of a user in a second count, by offset.
-fn verdicts(sent: &BTreeMap<At, Option<&Sample>>, outcomes: &BTreeMap<At, Outcome>) -> Result<(), String> {
+fn verdicts(sent: &BTreeMap<At, Option<&Sample>>, outcomes: &BTreeMap<At, &Outcome>) -> Result<(), String> {
     let mut views: BTreeMap<(i32, &str, i64), u64> = BTreeMap::new();
     for (at, outcome) in outcomes {
-        let (Outcome::Stored(verdict), Some(sample)) = (outcome, sent[at]) else { continue };
+        let (Outcome::Stored { verdict, .. }, Some(sample)) = (outcome, sent[at]) else { continue };
         let mut expected = Verdict::Counted;
         if let What::Page { kind: "page_view", .. } = sample.what {
-            let count = views.entry((at.1, &sample.key, sample.time_us.div_euclid(1_000_000))).or_default();
+            let count = views.entry((at.0.1, &sample.key, sample.time_us.div_euclid(1_000_000))).or_default();
             *count += 1;
             if *count > VIEWS_A_SECOND {
                 expected = Verdict::Flagged { rule: "bot".into(), version: 1, count: *count };
@@ -128,12 +160,14 @@ async fn figures(
     contracts: &Contracts,
     generation: &GenerationKey,
     sent: &BTreeMap<At, Option<&Sample>>,
-    outcomes: &BTreeMap<At, Outcome>,
+    outcomes: &BTreeMap<At, &Outcome>,
     live: &MemoryLive,
     as_of_ms: i64,
 ) -> Result<(), String> {
     let schema = &contracts.stream(&generation.stream).ok_or("the stream is gone")?.schema;
-    let counted = |at: &At| at.0 == generation.stream && outcomes[at] == Outcome::Stored(Verdict::Counted);
+    let counted = |at: &At| {
+        at.0.0 == generation.stream && matches!(outcomes[at], Outcome::Stored { verdict: Verdict::Counted, .. })
+    };
     let events: Vec<&Sample> = sent.iter().filter(|(at, _)| counted(at)).filter_map(|(_, sample)| *sample).collect();
     for (index, stat) in schema.stats.iter().enumerate() {
         for window_ms in [Some(MINUTE_MS), Some(5 * MINUTE_MS), Some(3_600_000), Some(WINDOW_MAX_MS), None] {

@@ -5,6 +5,7 @@
 //! `HEADWATER_TEST_SEEDS=N` runs seeds 0 to N, `HEADWATER_TEST_SEED=N` only that one.
 
 mod check;
+mod database;
 mod history;
 mod live;
 mod log;
@@ -28,9 +29,11 @@ const CALLS: [&str; 9] =
     ["ensure_topic", "append", "watermarks", "schema", "take", "commit", "span_counts", "apply", "applied"];
 
 /// Everything else that happens.
-const EVENTS: [&str; 17] = [
+const EVENTS: [&str; 19] = [
     "batches: away",
     "batches: answer lost",
+    "commit: broken off within",
+    "commit: crash within",
     "commit: found done",
     "commit: fenced",
     "commit: duplicates",

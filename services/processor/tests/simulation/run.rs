@@ -14,7 +14,8 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::check::{WINDOW_MAX_MS, check};
-use crate::history::{Database, SimHistory};
+use crate::database::Database;
+use crate::history::SimHistory;
 use crate::live::SimLive;
 use crate::log::{Brokers, PARTITIONS, SimLog};
 use crate::traffic::{Sent, publish};
@@ -60,7 +61,7 @@ impl Simulation {
             brokers: Arc::new(Brokers::new(Arc::clone(&world), contracts)),
             world,
             contracts: Arc::clone(contracts),
-            database: Arc::default(),
+            database: Arc::new(Database::new(contracts.streams().map(|stream| Arc::clone(&stream.schema)).collect())),
             memory: Arc::new(MemoryLive::new(WINDOW_MAX_MS)),
             processes: BTreeMap::new(),
             started: 0,
@@ -84,9 +85,9 @@ impl Simulation {
         }
         self.settle().await?;
         let generations = self.generations();
-        let journal = self.database.journal();
+        let evidence = self.database.evidence();
         let now_ms = self.world.now_ms();
-        check(&self.contracts, &sent, &journal, &self.memory, &generations, now_ms).await
+        check(&self.contracts, &sent, &evidence, &self.memory, &generations, now_ms).await
     }
 
     fn start(&mut self) {
@@ -161,7 +162,7 @@ impl Simulation {
                 }
             }
             (10, _) if self.world.fault("live: emptied", 400) => self.memory.clear(),
-            (11, _) if self.database.prune(self.world.now_ms() - 3000) => self.world.hit("history: batches pruned"),
+            (11, _) if self.database.prune().await => self.world.hit("history: batches pruned"),
             _ => {}
         }
     }
