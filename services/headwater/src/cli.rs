@@ -3,10 +3,16 @@ use headwater_serving::settings::augment_clap;
 
 use crate::commands::{generate, publish, stats};
 
+/// What is built with planted bugs is no release, and says so.
+const VERSION: &str = match headwater_planted::ON {
+    false => env!("CARGO_PKG_VERSION"),
+    true => concat!(env!("CARGO_PKG_VERSION"), ", with planted bugs: not a release"),
+};
+
 /// The command line.
 pub(crate) fn command() -> Command {
     Command::new("headwater")
-        .version(env!("CARGO_PKG_VERSION"))
+        .version(VERSION)
         .about("A gRPC platform: one contract, events counted exactly once, statistics that are live")
         .subcommand_required(true)
         .arg_required_else_help(true)

@@ -56,6 +56,9 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     telemetry::init_logging(&settings.log)?;
+    if headwater_planted::ON {
+        warn!(bug = ?std::env::var_os(headwater_planted::VARIABLE), "with planted bugs: not a release");
+    }
     let contracts = Arc::new(match &settings.contracts.path {
         Some(path) => Contracts::with_path(path)?,
         None => Contracts::shipped()?,

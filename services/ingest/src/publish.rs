@@ -6,7 +6,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use headwater_contracts::StreamContract;
 use headwater_contracts::v1::ingest::{Record, RecordResult};
 use headwater_domain::{ConsistencyToken, Reason};
-use headwater_event_log::{EventLogError, NewRecord};
+use headwater_event_log::{EventLogError, NewRecord, Position};
+use headwater_planted::{self as planted, Bug};
 use headwater_serving::problem::Problem;
 use tracing::warn;
 
@@ -86,8 +87,11 @@ impl Shared {
         let mut outage = None;
         let mut not_taken: Option<(usize, EventLogError)> = None;
         let mut others = results.len() > to_append.len();
-        let appended =
-            if to_append.is_empty() { Vec::new() } else { self.log.append(&stream.schema.name, to_append).await };
+        let appended = match to_append.is_empty() {
+            true => Vec::new(),
+            false if planted::is(Bug::AcknowledgementBeforeBroker) => self.unanswered(&stream, to_append),
+            false => self.log.append(&stream.schema.name, to_append).await,
+        };
         let mut appended = appended.into_iter().zip(ids);
         for result in results.iter_mut().filter(|result| result.is_none()) {
             *result = Some(match appended.next() {
@@ -112,6 +116,14 @@ impl Shared {
         let results: Vec<RecordResult> = results.into_iter().flatten().collect();
         self.metrics.answered(&stream.schema.name, &results);
         Published { results, token: token.encode(), outage: outage.filter(|_| !others) }
+    }
+
+    /// The planted bug: calls records appended before the log says so.
+    fn unanswered(&self, stream: &StreamContract, records: Vec<NewRecord>) -> Vec<Result<Position, EventLogError>> {
+        let (log, name) = (Arc::clone(&self.log), stream.schema.name.clone());
+        let positions = vec![Ok(Position { partition: 0, offset: 0 }); records.len()];
+        tokio::spawn(async move { log.append(&name, records).await });
+        positions
     }
 
     fn check(

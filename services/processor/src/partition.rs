@@ -8,6 +8,7 @@ use headwater_contracts::StreamContract;
 use headwater_domain::{BatchCommit, DeadLetter, RuleCounts};
 use headwater_event_log::{EventLogError, LogRecord, NewRecord, PartitionReader, RegistryError, TopicPartition};
 use headwater_history::{CommitOutcome, HistoryError, Ownership, Remembered};
+use headwater_planted::{self as planted, Bug};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tracing::debug;
@@ -76,6 +77,9 @@ impl PartitionWork {
         let decoded = self.decoded(&records).await?;
         let batch = Batch::new(&self.stream.schema, self.place.partition, self.next, last, decoded);
         self.copy_dead_letters(batch.dead()).await?;
+        if planted::is(Bug::OffsetBeforeRows) {
+            let _ = self.hints.try_send((self.place.clone(), last.0 + 1));
+        }
         let commit = self.store(batch, counts).await?;
         let is_start = self.ownership.next.is_none();
         self.ownership.next = Some(commit.next);

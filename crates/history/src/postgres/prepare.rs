@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Transaction};
 use headwater_domain::{StreamSchema, murmur2};
+use headwater_planted::{self as planted, Bug};
 use tokio_postgres::GenericClient;
 
 use super::connection::{Database, within};
@@ -164,6 +165,7 @@ async fn create(transaction: &Transaction<'_>, schema: &StreamSchema) -> Result<
     };
     let columns: String = schema.columns.iter().enumerate().map(column).collect();
     let index = |of: &str| quoted(&format!("{}{of}", table.base()));
+    let unique = if planted::is(Bug::NoDeduplication) { "" } else { "UNIQUE" };
     // Several partitions of the topic share a stretch of the table, each at offsets of its own: an index of one
     // least and one greatest offset per stretch would say nothing.
     let sql = format!(
@@ -172,7 +174,7 @@ async fn create(transaction: &Transaction<'_>, schema: &StreamSchema) -> Result<
              _partition integer NOT NULL, _offset bigint NOT NULL, _appended_at timestamptz NOT NULL,
              _rule text, _rule_version integer, _rule_count bigint, _unknown bytea
          ) PARTITION BY RANGE ({time});
-         CREATE UNIQUE INDEX {} ON {name} ({id}, {time});
+         CREATE {unique} INDEX {} ON {name} ({id}, {time});
          CREATE INDEX {} ON {name} USING brin ({time}) WITH (autosummarize = on);
          CREATE INDEX {} ON {name} USING brin (_offset int8_minmax_multi_ops) WITH (autosummarize = on)",
         index("identity"),

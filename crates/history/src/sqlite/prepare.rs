@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use headwater_domain::StreamSchema;
+use headwater_planted::{self as planted, Bug};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::classify;
@@ -112,6 +113,7 @@ fn create(transaction: &Transaction<'_>, schema: &StreamSchema) -> Result<Contra
     };
     let columns: String = schema.columns.iter().enumerate().map(column).collect();
     let index = |of: &str| quoted(&format!("{}${of}", schema.table));
+    let unique = if planted::is(Bug::NoDeduplication) { "" } else { "UNIQUE" };
     let sql = format!(
         "CREATE TABLE {name} (
              {columns}
@@ -119,7 +121,7 @@ fn create(transaction: &Transaction<'_>, schema: &StreamSchema) -> Result<Contra
              _rule TEXT, _rule_version INTEGER, _rule_count INTEGER, _unknown BLOB,
              PRIMARY KEY (_partition, _offset)
          ) WITHOUT ROWID;
-         CREATE UNIQUE INDEX {} ON {name} ({id}, {time});
+         CREATE {unique} INDEX {} ON {name} ({id}, {time});
          CREATE INDEX {} ON {name} ({time}, {id})",
         index("identity"),
         index("time"),

@@ -16,6 +16,7 @@ use headwater_event_log::{
 use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
+use crate::database::Database;
 use crate::world::World;
 
 /// Partitions of every topic.
@@ -24,6 +25,8 @@ pub(crate) const PARTITIONS: i32 = 3;
 /// The brokers.
 pub(crate) struct Brokers {
     world: Arc<World>,
+    /// What hints are held against.
+    database: Arc<Database>,
     state: Mutex<State>,
     schemas: Vec<RegisteredSchema>,
 }
@@ -63,7 +66,7 @@ struct Reader {
 }
 
 impl Brokers {
-    pub(crate) fn new(world: Arc<World>, contracts: &Contracts) -> Self {
+    pub(crate) fn new(world: Arc<World>, database: Arc<Database>, contracts: &Contracts) -> Self {
         let schemas = (1..)
             .zip(contracts.streams())
             .map(|(id, stream)| RegisteredSchema {
@@ -79,7 +82,7 @@ impl Brokers {
                 state.records.insert(place, Vec::new());
             }
         }
-        Self { world, state: Mutex::new(state), schemas }
+        Self { world, database, state: Mutex::new(state), schemas }
     }
 
     /// Appends a record, and says where it is.
@@ -276,7 +279,17 @@ impl GroupMember for Member {
         Ok(readers)
     }
 
-    fn hint(&self, _partition: &TopicPartition, _next: i64) {}
+    /// A hint is never ahead of the history.
+    fn hint(&self, partition: &TopicPartition, next: i64) {
+        let world = &self.brokers.world;
+        let stored = self.brokers.database.next(&(partition.topic.clone(), partition.partition));
+        if !world.is_dead(self.process) {
+            world.hit("log: hint");
+            if stored.is_none_or(|stored| next > stored) {
+                world.violated(format!("{partition:?}: the log was given the hint {next}, and {stored:?} is stored"));
+            }
+        }
+    }
 
     async fn leave(self: Box<Self>) {
         self.brokers.world.alive(self.process).await;

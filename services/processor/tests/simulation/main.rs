@@ -29,7 +29,7 @@ const CALLS: [&str; 9] =
     ["ensure_topic", "append", "watermarks", "schema", "take", "commit", "span_counts", "apply", "applied"];
 
 /// Everything else that happens.
-const EVENTS: [&str; 19] = [
+const EVENTS: [&str; 20] = [
     "batches: away",
     "batches: answer lost",
     "commit: broken off within",
@@ -45,6 +45,7 @@ const EVENTS: [&str; 19] = [
     "live: emptied",
     "history: batches pruned",
     "apply: gap",
+    "log: hint",
     "log: record doubled",
     "sender: sent again",
     "sender: sent again to another partition",

@@ -57,11 +57,13 @@ struct Simulation {
 impl Simulation {
     fn new(seed: u64, contracts: &Arc<Contracts>) -> Self {
         let world = Arc::new(World::new(seed));
+        let schemas = contracts.streams().map(|stream| Arc::clone(&stream.schema)).collect();
+        let database = Arc::new(Database::new(schemas));
         Self {
-            brokers: Arc::new(Brokers::new(Arc::clone(&world), contracts)),
+            brokers: Arc::new(Brokers::new(Arc::clone(&world), Arc::clone(&database), contracts)),
             world,
             contracts: Arc::clone(contracts),
-            database: Arc::new(Database::new(contracts.streams().map(|stream| Arc::clone(&stream.schema)).collect())),
+            database,
             memory: Arc::new(MemoryLive::new(WINDOW_MAX_MS)),
             processes: BTreeMap::new(),
             started: 0,
@@ -83,11 +85,14 @@ impl Simulation {
         if self.processes.is_empty() {
             self.start();
         }
-        self.settle().await?;
+        let settled = self.settle().await;
         let generations = self.generations();
         let evidence = self.database.evidence();
         let now_ms = self.world.now_ms();
-        check(&self.contracts, &sent, &evidence, &self.memory, &generations, now_ms).await
+        let checked = check(&self.contracts, &sent, &evidence, &self.memory, &generations, now_ms).await;
+        let problems: Vec<String> =
+            [self.world.violation(), settled.err(), checked.err()].into_iter().flatten().collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
     }
 
     fn start(&mut self) {

@@ -30,6 +30,8 @@ struct State {
     dead: BTreeSet<u64>,
     paused: BTreeMap<u64, Instant>,
     hits: Hits,
+    /// What must never happen, and did.
+    violations: Vec<String>,
     /// A digest of every step, to tell whether two runs of a seed were one.
     trace: u64,
 }
@@ -68,6 +70,15 @@ impl World {
 
     pub(crate) fn hit(&self, name: &str) {
         *self.state.lock().hits.entry(name.to_owned()).or_default() += 1;
+    }
+
+    pub(crate) fn violated(&self, text: String) {
+        self.state.lock().violations.push(text);
+    }
+
+    /// What must never happen, and did first.
+    pub(crate) fn violation(&self) -> Option<String> {
+        self.state.lock().violations.first().cloned()
     }
 
     pub(crate) fn hits(&self) -> Hits {
