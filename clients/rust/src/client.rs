@@ -17,8 +17,8 @@ use crate::v1::ingest::ingest_service_client::IngestServiceClient;
 use crate::v1::ingest::{ListStreamsRequest, PublishRequest, PublishResponse, Record, Stream};
 use crate::v1::stats::stats_service_client::StatsServiceClient;
 use crate::v1::stats::{
-    GetStatsRequest, ListStatsRequest, QueryHistoryRequest, QueryHistoryResponse, Stat, StatQuery, StatResult,
-    SubscribeStatsRequest,
+    ExplainVerdictRequest, ExplainVerdictResponse, GetStatsRequest, ListStatsRequest, QueryHistoryRequest,
+    QueryHistoryResponse, Stat, StatQuery, StatResult, SubscribeStatsRequest,
 };
 use crate::{ConnectOptions, Error, RetryPolicy};
 
@@ -210,6 +210,19 @@ impl Client {
         self.unary(request, |request| {
             let mut stats = self.stats.clone();
             async move { stats.query_history(request).await }
+        })
+        .await
+    }
+
+    /// A page of what became of the records with an event's id. With a token it waits, to the deadline, until what that
+    /// stands for is stored.
+    ///
+    /// # Errors
+    /// Where the call failed, or what the token stands for was not stored in time.
+    pub async fn explain_verdict(&self, request: ExplainVerdictRequest) -> Result<ExplainVerdictResponse, Error> {
+        self.unary(request, |request| {
+            let mut stats = self.stats.clone();
+            async move { stats.explain_verdict(request).await }
         })
         .await
     }

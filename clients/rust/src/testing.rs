@@ -21,8 +21,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::ConnectOptions;
 use crate::v1::ingest::ingest_service_server::IngestServiceServer;
-use crate::v1::stats::StatResult;
 use crate::v1::stats::stats_service_server::StatsServiceServer;
+use crate::v1::stats::{ExplainVerdictResponse, StatResult};
 
 /// A running server. Dropping it stops it.
 #[derive(Debug)]
@@ -62,6 +62,7 @@ struct Plan {
     delay: Duration,
     silent: bool,
     results: HashMap<(String, String), StatResult>,
+    explanations: HashMap<(String, String), ExplainVerdictResponse>,
 }
 
 /// A call that came in.
@@ -179,6 +180,11 @@ impl FakeServer {
     pub fn set_result(&self, result: StatResult) {
         self.state.plan().results.insert((result.stream.clone(), result.stat.clone()), result);
         self.state.figures.send_modify(|changes| *changes += 1);
+    }
+
+    /// What ExplainVerdict answers for an event of a stream; else that nothing is known.
+    pub fn set_explanation(&self, stream: &str, id: &str, answer: ExplainVerdictResponse) {
+        self.state.plan().explanations.insert((stream.to_owned(), id.to_owned()), answer);
     }
 }
 

@@ -391,6 +391,21 @@ fn delimited<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], WireError> {
     Ok(head)
 }
 
+/// The last text of that field that stands before the bytes end or cannot be read any further.
+pub(crate) fn text_in(number: u32, bytes: &[u8]) -> Option<String> {
+    let mut found = None;
+    let mut rest = bytes;
+    while let Ok((at, wire)) = decode_key(&mut rest) {
+        if (at, wire) == (number, WireType::LengthDelimited) {
+            let Ok(text) = delimited(&mut rest) else { break };
+            found = std::str::from_utf8(text).ok().map(str::to_owned);
+        } else if skip_field(wire, at, &mut rest, DecodeContext::default()).is_err() {
+            break;
+        }
+    }
+    found
+}
+
 fn fixed<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], WireError> {
     let (head, tail) = rest.split_first_chunk::<N>().ok_or(WireError::CutShort)?;
     *rest = tail;

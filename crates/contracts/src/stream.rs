@@ -3,7 +3,7 @@ use std::sync::Arc;
 use headwater_domain::{Event, StreamSchema};
 use prost_reflect::{Kind, MessageDescriptor, prost_types::FileDescriptorProto};
 
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::{Defect, ProtoText, option_free_text};
 
 /// A stream's contract: what it is, and how its events are checked, taken apart and put together.
@@ -50,6 +50,11 @@ impl StreamContract {
     /// The reason and the fields at fault.
     pub fn check(&self, bytes: &[u8]) -> Result<Event, Defect> {
         self.plan.check(&self.schema, bytes)
+    }
+
+    /// The event's id, where it can be read of bytes that `check` refuses.
+    pub fn id_in(&self, bytes: &[u8]) -> Option<String> {
+        plan::text_in(self.schema.columns[self.schema.id].number, bytes)
     }
 
     /// Puts an event's bytes together, with the fields that the contract does not know. Times have microseconds.

@@ -47,6 +47,8 @@ pub struct DeadLetter {
     pub appended_ms: i64,
     /// Why it is not an event.
     pub reason: Reason,
+    /// The event's id, where it could be read: what a person looks the record up by.
+    pub id: Option<String>,
     /// Path of the field at fault, where there is one.
     pub field: String,
     /// A sentence for people.

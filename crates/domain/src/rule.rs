@@ -154,6 +154,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_is_said_in_words() {
+        let schema = schema();
+        let said = "more than 2 per user every 1 s where what = view";
+        assert_eq!(schema.rules[0].definition(&schema), said);
+        let of_all = RuleSpec { every_s: 60, filter: None, ..schema.rules[0].clone() };
+        assert_eq!(of_all.definition(&schema), "more than 2 per user every 60 s");
+    }
+
+    #[test]
     fn what_comes_after_the_count_in_a_span_is_flagged() {
         let (schema, mut counts) = (schema(), RuleCounts::new(None, 100));
         let mut flagged =

@@ -106,6 +106,21 @@ impl Where {
     }
 }
 
+impl RuleSpec {
+    /// What it flags, in words: "more than 10 per user_id every 1 s where event_type = page_view". `schema`: its stream's.
+    pub fn definition(&self, schema: &StreamSchema) -> String {
+        let name = |index: usize| schema.columns[index].name.as_str();
+        let filter = self.filter.as_ref().map(|on| format!(" where {} = {}", name(on.field), on.equals));
+        format!(
+            "more than {} per {} every {} s{}",
+            self.count,
+            name(self.per),
+            self.every_s,
+            filter.unwrap_or_default()
+        )
+    }
+}
+
 impl StreamSchema {
     /// The event's id. Empty where the value is not text, which validation rules out.
     pub fn id_of<'a>(&self, event: &'a Event) -> &'a str {

@@ -4,6 +4,8 @@ use async_trait::async_trait;
 use headwater_domain::{BatchCommit, Duplicate, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use thiserror::Error;
 
+use crate::{ExplainPage, ExplainQuery};
+
 /// The last record that a partition's offset stands for: tells a topic made anew from the one that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
@@ -234,6 +236,13 @@ pub trait History: Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`, `Refused`.
     async fn query(&self, schema: &StreamSchema, query: &HistoryQuery) -> Result<HistoryPage, HistoryError>;
+
+    /// What became of the records with an event's id, all of one moment: by look-ups in indexes, one for each part of
+    /// the stream's table.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Refused`.
+    async fn explain(&self, schema: &StreamSchema, query: &ExplainQuery) -> Result<ExplainPage, HistoryError>;
 
     /// A distinct over all time: figures by key, greatest first, equals by key; and how many keys there are.
     /// Without `by`, one figure with an empty key.

@@ -4,12 +4,14 @@
 
 mod contract;
 mod day;
+mod explain;
 mod history;
 pub mod postgres;
 mod spans;
 pub mod sqlite;
 mod storable;
 
+pub use explain::{ExplainPage, ExplainPlace, ExplainQuery, Explained, Fate};
 pub use history::{
     AllTimeQuery, CommitOutcome, Generation, History, HistoryError, HistoryPage, HistoryQuery, HistoryRow, Ownership,
     PartitionProgress, Remembered, VerdictFilter,

@@ -1,4 +1,4 @@
-use headwater_domain::{BatchCommit, Event, StreamSchema, Value};
+use headwater_domain::{BatchCommit, DeadLetter, Event, StreamSchema, Value};
 use thiserror::Error;
 
 use crate::HistoryError;
@@ -57,6 +57,12 @@ pub fn storable(schema: &StreamSchema, event: &Event) -> Result<(), NotStorable>
         return fault(schema.time, "says when the event happened and is not set");
     }
     Ok(())
+}
+
+/// The id that a dead letter is found by; none where no event could have it.
+pub(crate) fn letter_id(letter: &DeadLetter) -> Option<&str> {
+    let is_one = |id: &&str| !id.is_empty() && id.len() <= ID_BYTES_MAX && !id.contains('\0');
+    letter.id.as_deref().filter(is_one)
 }
 
 /// Whether JSON text holds the escape of U+0000, which `jsonb` refuses.

@@ -32,27 +32,30 @@ pub(crate) async fn decode(
     schemas: &SchemaIds,
     record: &LogRecord,
 ) -> Result<Decoded, RegistryError> {
-    let dead = |reason: Reason, field: String, detail: String| {
+    let dead_of = |id: Option<String>, reason: Reason, field: String, detail: String| {
         Decoded::Dead(DeadLetter {
             offset: record.offset,
             appended_ms: record.appended_ms,
             reason,
+            id,
             field,
             detail,
             key: record.key.as_ref().map(|key| key.to_vec()),
             value: record.value.as_ref().map(|value| value.to_vec()),
         })
     };
+    let foreign = |reason, detail| dead_of(None, reason, String::new(), detail);
     let Some(value) = &record.value else {
-        return Ok(dead(Reason::BadFrame, String::new(), "the record has no value".into()));
+        return Ok(foreign(Reason::BadFrame, "the record has no value".into()));
     };
     let (id, indexes, payload) = match frame::parse(value) {
         Ok(parsed) => parsed,
-        Err(error) => return Ok(dead(Reason::BadFrame, String::new(), error.to_string())),
+        Err(error) => return Ok(foreign(Reason::BadFrame, error.to_string())),
     };
     if let Err(not_ours) = schemas.judge(stream, id, &indexes).await? {
-        return Ok(dead(not_ours.reason, String::new(), not_ours.detail));
+        return Ok(foreign(not_ours.reason, not_ours.detail));
     }
+    let dead = |reason, field, detail| dead_of(stream.id_in(payload), reason, field, detail);
     Ok(match stream.check(payload) {
         Err(defect) => {
             let field = defect.fields.first().map(|field| field.field.clone()).unwrap_or_default();

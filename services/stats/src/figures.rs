@@ -1,10 +1,10 @@
 //! Reading the figures of a query.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_contracts::v1::stats::{StatKind as ProtoKind, StatResult, StatValue};
-use headwater_domain::{ConsistencyToken, Reason, StatKind, format_units};
+use headwater_domain::{Reason, StatKind, format_units};
 use headwater_history::AllTimeQuery;
 use headwater_live::{Figure, LiveError, ReadRequest};
 use headwater_serving::page;
@@ -12,18 +12,12 @@ use headwater_serving::problem::Problem;
 use prost_types::Timestamp;
 use tracing::warn;
 
-use crate::query::{Query, stream as stream_of};
+use crate::query::Query;
 use crate::service::Shared;
 use crate::watch::history_problem;
 
 /// Queries of one request that are read at a time.
 const CONCURRENCY: usize = 8;
-/// How long it waits between two looks whether a token is visible: at first, and at most.
-const LOOK_MIN: Duration = Duration::from_millis(5);
-const LOOK_MAX: Duration = Duration::from_millis(100);
-/// What is left of a deadline for the answer itself: a tenth of it, within these bounds.
-const ANSWER_TIME_MIN: Duration = Duration::from_millis(20);
-const ANSWER_TIME_MAX: Duration = Duration::from_millis(500);
 
 impl Shared {
     /// The results of queries, in order, all at one moment.
@@ -32,36 +26,6 @@ impl Shared {
         let read = queries.iter().cloned().map(|query| async move { self.result(&query, as_of_ms).await });
         let read: Vec<_> = read.collect();
         stream::iter(read).buffered(CONCURRENCY).try_collect().await
-    }
-
-    /// Waits until what the token stands for is counted.
-    pub(crate) async fn wait_for(&self, token: &ConsistencyToken, deadline: Instant) -> Result<(), Problem> {
-        let stream = stream_of(&self.contracts, &token.stream)?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        let deadline = deadline - (left / 10).clamp(ANSWER_TIME_MIN, ANSWER_TIME_MAX);
-        let mut pause = LOOK_MIN;
-        loop {
-            let generation = self.watch.generation(&stream).await?;
-            let applied = self.live.applied(&generation).await.map_err(|error| live_problem(&error))?;
-            let missing: Vec<String> = token
-                .next
-                .iter()
-                .filter(|(partition, next)| applied.get(partition).is_none_or(|applied| applied < next))
-                .map(|(partition, next)| {
-                    let at = applied.get(partition).map_or_else(|| "nothing".to_owned(), |at| format!("offset {at}"));
-                    format!("partition {partition} is at {at} of {next}")
-                })
-                .collect();
-            if missing.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() + pause >= deadline {
-                let detail = format!("not yet counted before the deadline: {}", missing.join(", "));
-                return Err(Problem::new(Reason::NotYetVisible, detail));
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LOOK_MAX);
-        }
     }
 
     async fn result(&self, query: &Query, as_of_ms: i64) -> Result<StatResult, Problem> {
@@ -142,6 +106,11 @@ pub(crate) fn timestamp(ms: i64) -> Timestamp {
     Timestamp { seconds: ms.div_euclid(1000), nanos: (ms.rem_euclid(1000) * 1_000_000) as i32 }
 }
 
+/// The same of microseconds.
+pub(crate) fn timestamp_of_us(us: i64) -> Timestamp {
+    Timestamp { seconds: us.div_euclid(1_000_000), nanos: (us.rem_euclid(1_000_000) * 1000) as i32 }
+}
+
 fn value(key: String, figure: Figure, scale: u32) -> StatValue {
     match figure {
         Figure::Units(units) => StatValue { key, value: units, text: format_units(units, scale), overflowed: false },
@@ -149,7 +118,7 @@ fn value(key: String, figure: Figure, scale: u32) -> StatValue {
     }
 }
 
-fn live_problem(error: &LiveError) -> Problem {
+pub(crate) fn live_problem(error: &LiveError) -> Problem {
     warn!(%error, "live statistics");
     match error {
         LiveError::Unavailable(_) => {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 use headwater_contracts::Contracts;
 use headwater_contracts::v1::stats::stats_service_server::StatsService;
 use headwater_contracts::v1::stats::{
-    GetStatsRequest, GetStatsResponse, ListStatsRequest, ListStatsResponse, QueryHistoryRequest, QueryHistoryResponse,
-    Stat, SubscribeStatsRequest,
+    ExplainVerdictRequest, ExplainVerdictResponse, GetStatsRequest, GetStatsResponse, ListStatsRequest,
+    ListStatsResponse, QueryHistoryRequest, QueryHistoryResponse, Stat, SubscribeStatsRequest,
 };
 use headwater_domain::Reason;
 use headwater_event_log::EventLog;
@@ -101,7 +101,7 @@ impl StatsService for Stats {
         let shared = &self.shared;
         let queries = queries(&shared.contracts, shared.options.window_max_ms, &asked.queries)?;
         if let Some(token) = token(&shared.contracts, &asked.at_least)? {
-            shared.wait_for(&token, deadline).await?;
+            shared.wait_counted(&token, deadline).await?;
         }
         let results = shared.results(&queries).await?;
         Ok(Response::new(GetStatsResponse { results }))
@@ -123,7 +123,7 @@ impl StatsService for Stats {
             )
         })?;
         if let Some(token) = token(&shared.contracts, &asked.at_least)? {
-            shared.wait_for(&token, deadline).await?;
+            shared.wait_counted(&token, deadline).await?;
         }
         Ok(Response::new(subscribe::answers(Arc::clone(shared), queries, interval, permit)))
     }
@@ -133,6 +133,14 @@ impl StatsService for Stats {
         request: Request<QueryHistoryRequest>,
     ) -> Result<Response<QueryHistoryResponse>, Status> {
         Ok(Response::new(self.shared.query_history(request.into_inner()).await?))
+    }
+
+    async fn explain_verdict(
+        &self,
+        request: Request<ExplainVerdictRequest>,
+    ) -> Result<Response<ExplainVerdictResponse>, Status> {
+        let deadline = deadline_of(request.extensions());
+        Ok(Response::new(self.shared.explain_verdict(request.into_inner(), deadline).await?))
     }
 }
 

@@ -10,8 +10,9 @@ use tonic::{Code, Request, Response, Status};
 use super::{Shared, refusal};
 use crate::v1::stats::stats_service_server::StatsService;
 use crate::v1::stats::{
-    GetStatsRequest, GetStatsResponse, ListStatsRequest, ListStatsResponse, QueryHistoryRequest, QueryHistoryResponse,
-    Stat, StatKind, StatQuery, StatResult, StoredEvent, SubscribeStatsRequest, SubscribeStatsResponse,
+    ExplainVerdictRequest, ExplainVerdictResponse, GetStatsRequest, GetStatsResponse, ListStatsRequest,
+    ListStatsResponse, QueryHistoryRequest, QueryHistoryResponse, Stat, StatKind, StatQuery, StatResult, StoredEvent,
+    SubscribeStatsRequest, SubscribeStatsResponse,
 };
 
 const WINDOW_MAX_S: i64 = 24 * 3600;
@@ -147,5 +148,17 @@ impl StatsService for Stats {
             })
             .collect();
         Ok(Response::new(QueryHistoryResponse { events, next_page_token: String::new() }))
+    }
+
+    async fn explain_verdict(
+        &self,
+        request: Request<ExplainVerdictRequest>,
+    ) -> Result<Response<ExplainVerdictResponse>, Status> {
+        self.0.begin("ExplainVerdict", &request.get_ref().at_least.clone(), &request).await?;
+        let ExplainVerdictRequest { stream, id, .. } = request.into_inner();
+        if self.0.contracts.stream(&stream).is_none() {
+            return Err(refusal(Code::NotFound, "UNKNOWN_STREAM", "no such stream", None));
+        }
+        Ok(Response::new(self.0.plan().explanations.get(&(stream, id)).cloned().unwrap_or_default()))
     }
 }

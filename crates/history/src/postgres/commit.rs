@@ -4,7 +4,6 @@ use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Transaction};
 use futures::SinkExt;
 use headwater_domain::{BatchCommit, DeadLetter, Duplicate, StreamSchema, Verdict};
-use headwater_planted::{self as planted, Bug};
 use tokio_postgres::GenericClient;
 use tokio_postgres::error::SqlState;
 
@@ -14,6 +13,7 @@ use super::error::{classify, is_conflict};
 use super::session::{Position, Slot, position, reopen};
 use super::table::Table;
 use super::value::Moment;
+use crate::storable::letter_id;
 use crate::{CommitOutcome, HistoryError};
 
 /// How often a batch is written anew within one call: after a deadlock, or where a part of the table went away.
@@ -179,9 +179,8 @@ async fn transact<'a>(
     schema: &StreamSchema,
     batch: &BatchCommit,
 ) -> Result<Written<'a>, Failure> {
-    let moved = planted::is(Bug::OffsetBeforeRows) && moved_alone(client, schema, batch).await?;
     let transaction = client.transaction().await.map_err(|error| Failure::Other(classify(&error)))?;
-    let filled = fill(&transaction, schema, batch, moved).await;
+    let filled = fill(&transaction, schema, batch).await;
     let outcome = match filled {
         Ok(None) => return Ok(Written::Open(transaction)),
         Ok(Some(outcome)) => Ok(Written::Nothing(outcome)),
@@ -194,25 +193,14 @@ async fn transact<'a>(
     outcome
 }
 
-/// The planted bug: moves the offset of a batch without duplicates in a transaction of its own.
-async fn moved_alone(client: &mut ClientWrapper, schema: &StreamSchema, batch: &BatchCommit) -> Result<bool, Failure> {
-    if batch.stored.is_empty() || !stored_already(client, schema, batch).await.map_err(Failure::Other)?.is_empty() {
-        return Ok(false);
-    }
-    let transaction = client.transaction().await.map_err(failure)?;
-    let moved = advance(&transaction, schema, batch).await.map_err(failure)?;
-    transaction.commit().await.map_err(failure).map(|()| moved)
-}
-
 /// Writes everything, or says why the partition does not take the batch.
 async fn fill(
     transaction: &Transaction<'_>,
     schema: &StreamSchema,
     batch: &BatchCommit,
-    moved: bool,
 ) -> Result<Option<CommitOutcome>, Failure> {
     // The offset first: who is fenced finds out before it sends its rows.
-    if !moved && !advance(transaction, schema, batch).await.map_err(failure)? {
+    if !advance(transaction, schema, batch).await.map_err(failure)? {
         return standing(&**transaction, schema, batch).await.map(Some).map_err(Failure::Other);
     }
     if !batch.stored.is_empty() {
@@ -233,23 +221,17 @@ async fn advance(
     schema: &StreamSchema,
     batch: &BatchCommit,
 ) -> Result<bool, tokio_postgres::Error> {
-    let fence = match planted::is(Bug::NoFencing) {
-        false => "epoch = $3 AND (next_offset IS NULL OR next_offset = $4)",
-        true => "$3 = $3 AND next_offset IS DISTINCT FROM $5",
-    };
-    let sql = format!(
-        "WITH moved AS (
+    let sql = "WITH moved AS (
             UPDATE offsets SET start_offset = coalesce(start_offset, $4), next_offset = $5, last_offset = $5::bigint - 1,
                 last_appended_ms = $6, last_checksum = $7, newest_us = greatest(newest_us, $9)
-            WHERE stream = $1 AND partition = $2 AND {fence}
+            WHERE stream = $1 AND partition = $2 AND epoch = $3 AND (next_offset IS NULL OR next_offset = $4)
             RETURNING start_offset
         )
         INSERT INTO batches (stream, partition, epoch, first_offset, next_offset, last_appended_ms, last_checksum,
             min_time_us, max_time_us, stored, flagged, dead, duplicates, is_start)
         SELECT $1::text, $2::integer, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint,
-            $10::integer, $11::integer, $12::integer, $13::integer, start_offset = $4::bigint FROM moved"
-    );
-    let statement = transaction.prepare_cached(&sql).await?;
+            $10::integer, $11::integer, $12::integer, $13::integer, start_offset = $4::bigint FROM moved";
+    let statement = transaction.prepare_cached(sql).await?;
     let times = || batch.stored.iter().map(|row| schema.time_us_of(&row.event));
     let flagged = batch.stored.iter().filter(|row| row.verdict != Verdict::Counted).count();
     let [stored, flagged, dead, duplicates] = [batch.stored.len(), flagged, batch.dead.len(), batch.duplicates.len()]
@@ -302,8 +284,10 @@ async fn dead_letters(
     schema: &StreamSchema,
     batch: &BatchCommit,
 ) -> Result<(), tokio_postgres::Error> {
-    let sql = "INSERT INTO dead_letters (stream, partition, \"offset\", appended_ms, reason, field, detail, key, value)
-        SELECT $1::text, $2::integer, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::bytea[], $9::bytea[])
+    let sql =
+        "INSERT INTO dead_letters (stream, partition, \"offset\", appended_ms, reason, id, field, detail, key, value)
+        SELECT $1::text, $2::integer, * FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+            $8::text[], $9::bytea[], $10::bytea[])
         ON CONFLICT DO NOTHING";
     let mut rest = &batch.dead[..];
     while !rest.is_empty() {
@@ -312,6 +296,7 @@ async fn dead_letters(
         let offsets: Vec<i64> = now.iter().map(|letter| letter.offset).collect();
         let appended: Vec<i64> = now.iter().map(|letter| letter.appended_ms).collect();
         let reasons: Vec<&str> = now.iter().map(|letter| letter.reason.name()).collect();
+        let ids: Vec<Option<&str>> = now.iter().map(letter_id).collect();
         // Texts for people may quote what Postgres takes in no text; the bytes themselves are kept whole.
         let fields: Vec<String> = now.iter().map(|letter| letter.field.replace('\0', "\u{fffd}")).collect();
         let details: Vec<String> = now.iter().map(|letter| letter.detail.replace('\0', "\u{fffd}")).collect();
@@ -321,7 +306,18 @@ async fn dead_letters(
         transaction
             .execute(
                 &statement,
-                &[&schema.name, &batch.partition, &offsets, &appended, &reasons, &fields, &details, &keys, &values],
+                &[
+                    &schema.name,
+                    &batch.partition,
+                    &offsets,
+                    &appended,
+                    &reasons,
+                    &ids,
+                    &fields,
+                    &details,
+                    &keys,
+                    &values,
+                ],
             )
             .await?;
     }

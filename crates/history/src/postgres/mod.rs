@@ -33,6 +33,7 @@ mod commit;
 mod connection;
 mod copy;
 mod error;
+mod explain;
 mod partitions;
 mod prepare;
 mod prune;
@@ -50,8 +51,8 @@ use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StoredEvent, StreamS
 pub use connection::PostgresOptions;
 
 use crate::{
-    AllTimeQuery, CommitOutcome, Generation, History, HistoryError, HistoryPage, HistoryQuery, Ownership,
-    PartitionProgress,
+    AllTimeQuery, CommitOutcome, ExplainPage, ExplainQuery, Generation, History, HistoryError, HistoryPage,
+    HistoryQuery, Ownership, PartitionProgress,
 };
 use connection::{Database, within};
 use error::classify;
@@ -162,6 +163,11 @@ impl History for PostgresHistory {
 
     async fn query(&self, schema: &StreamSchema, query: &HistoryQuery) -> Result<HistoryPage, HistoryError> {
         let work = async { read::query(&self.db.client().await?, schema, query).await };
+        self.db.bounded(work).await
+    }
+
+    async fn explain(&self, schema: &StreamSchema, query: &ExplainQuery) -> Result<ExplainPage, HistoryError> {
+        let work = async { explain::explain(&self.db.client().await?, schema, query).await };
         self.db.bounded(work).await
     }
 

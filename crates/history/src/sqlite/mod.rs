@@ -4,6 +4,7 @@
 //! epoch), `uint64` is its decimal text, a double that is NaN is the text `NaN`, and JSON is text.
 
 mod commit;
+mod explain;
 mod prepare;
 mod prune;
 mod read;
@@ -19,8 +20,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::{
-    AllTimeQuery, CommitOutcome, Generation, History, HistoryError, HistoryPage, HistoryQuery, Ownership,
-    PartitionProgress,
+    AllTimeQuery, CommitOutcome, ExplainPage, ExplainQuery, Generation, History, HistoryError, HistoryPage,
+    HistoryQuery, Ownership, PartitionProgress,
 };
 
 /// Longest wait for another process that writes to the file.
@@ -204,6 +205,11 @@ impl History for SqliteHistory {
     async fn query(&self, schema: &StreamSchema, query: &HistoryQuery) -> Result<HistoryPage, HistoryError> {
         let (schema, query) = (schema.clone(), query.clone());
         self.read(move |connection| read::query(connection, &schema, &query)).await
+    }
+
+    async fn explain(&self, schema: &StreamSchema, query: &ExplainQuery) -> Result<ExplainPage, HistoryError> {
+        let (schema, query) = (schema.clone(), query.clone());
+        self.read(move |connection| explain::explain(connection, &schema, &query)).await
     }
 
     async fn all_time_distinct(

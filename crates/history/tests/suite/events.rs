@@ -113,6 +113,7 @@ pub(crate) fn letter(offset: i64, key: Option<Vec<u8>>, value: Option<Vec<u8>>) 
         offset,
         appended_ms: NOON_US / 1000,
         reason: Reason::InvalidField,
+        id: None,
         field: "user".to_owned(),
         detail: "must not be empty".to_owned(),
         key,

@@ -6,6 +6,7 @@
 mod changes;
 mod commits;
 mod events;
+mod explain;
 mod postgres_only;
 mod proxy;
 mod reads;
@@ -60,6 +61,11 @@ on_both! {
         generations_follow_the_fingerprint
         old_batches_and_days_are_forgotten
         before_prepare_the_history_is_unavailable;
+    explain:
+        an_id_is_explained
+        explanations_come_in_pages
+        a_dead_letter_is_found_by_an_id_that_an_event_could_have
+        what_is_pruned_is_not_explained_any_more;
     changes:
         preparing_again_and_at_once_changes_nothing
         a_new_field_adds_a_column

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use headwater_history::{
-    AllTimeQuery, CommitOutcome, Generation, History, HistoryError, HistoryPage, HistoryQuery, Ownership,
-    PartitionProgress,
+    AllTimeQuery, CommitOutcome, ExplainPage, ExplainQuery, Generation, History, HistoryError, HistoryPage,
+    HistoryQuery, Ownership, PartitionProgress,
 };
 
 use crate::database::Database;
@@ -123,6 +123,10 @@ impl History for SimHistory {
 
     async fn query(&self, schema: &StreamSchema, query: &HistoryQuery) -> Result<HistoryPage, HistoryError> {
         self.call("query", self.real().query(schema, query)).await
+    }
+
+    async fn explain(&self, schema: &StreamSchema, query: &ExplainQuery) -> Result<ExplainPage, HistoryError> {
+        self.call("explain", self.real().explain(schema, query)).await
     }
 
     async fn all_time_distinct(

@@ -238,6 +238,130 @@ pub struct FlaggedBy {
     #[prost(uint64, tag = "3")]
     pub count: u64,
 }
+/// Asks what became of an event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainVerdictRequest {
+    /// The stream, for example "page-events".
+    #[prost(string, tag = "1")]
+    pub stream: ::prost::alloc::string::String,
+    /// The event's id as it was published, 1 to 1024 bytes.
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+    /// A `consistency_token` of Publish on this stream: wait, as long as the deadline allows, until what it stands for is
+    /// stored. It may not be counted yet then.
+    #[prost(string, tag = "3")]
+    pub at_least: ::prost::alloc::string::String,
+    /// Records per page, 0 to 1000. 0 is 100.
+    #[prost(int32, tag = "4")]
+    pub page_size: i32,
+    /// `next_page_token` of the page before; empty for the first.
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+}
+/// A page of records with an id.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ExplainVerdictResponse {
+    /// What the history knows of each: stored ones by the event's time, then duplicates, then dead letters, both by
+    /// partition and offset. Several may be stored, for an event is identified by its id and its time together. Empty:
+    /// nothing is known of the id.
+    #[prost(message, repeated, tag = "1")]
+    pub records: ::prost::alloc::vec::Vec<ExplainedRecord>,
+    /// Set when there are more.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A record of the event log and what became of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainedRecord {
+    /// Partition it lies in.
+    #[prost(int32, tag = "1")]
+    pub partition: i32,
+    /// Its offset.
+    #[prost(int64, tag = "2")]
+    pub offset: i64,
+    /// The event's own time, to the microsecond. Absent of a dead letter, which is no event.
+    #[prost(message, optional, tag = "3")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When the event log took it, to the millisecond. Absent of a duplicate, of which it is not kept.
+    #[prost(message, optional, tag = "4")]
+    pub appended_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it was stored here, to the millisecond. Absent where that is forgotten: it is known for as long as batches are
+    /// kept (`processor.batches_kept_s`).
+    #[prost(message, optional, tag = "5")]
+    pub committed_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// What became of it.
+    #[prost(oneof = "explained_record::Outcome", tags = "6, 7, 8")]
+    pub outcome: ::core::option::Option<explained_record::Outcome>,
+}
+/// Nested message and enum types in `ExplainedRecord`.
+pub mod explained_record {
+    /// What became of it.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Outcome {
+        /// Its event is stored.
+        #[prost(message, tag = "6")]
+        Stored(super::ExplainedEvent),
+        /// Its event was stored already. Known for as long as batches are kept.
+        #[prost(message, tag = "7")]
+        Duplicate(super::ExplainedDuplicate),
+        /// It could not be an event.
+        #[prost(message, tag = "8")]
+        Dead(super::ExplainedDeadLetter),
+    }
+}
+/// A stored event's verdict.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainedEvent {
+    /// The value of the stream's key field, by which rules count.
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// The rule that flagged it, and which event of its span it was. Absent: it counts.
+    #[prost(message, optional, tag = "2")]
+    pub flagged_by: ::core::option::Option<FlaggedBy>,
+    /// What the contract says of that rule now. Absent where the event counts, or the contract has no such rule any more.
+    #[prost(message, optional, tag = "3")]
+    pub rule: ::core::option::Option<RuleDefinition>,
+    /// True where the contract's version of the rule is the one that flagged the event. False where the rule was changed
+    /// or removed since, so that `rule` does not say what the event was judged by; verdicts are not made anew.
+    #[prost(bool, tag = "4")]
+    pub rule_is_current: bool,
+}
+/// A rule, as the contract has it now.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RuleDefinition {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    /// Its version.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// What it flags, in words: "more than 10 per user_id every 1 s where event_type = page_view".
+    #[prost(string, tag = "3")]
+    pub definition: ::prost::alloc::string::String,
+}
+/// Which record a duplicate's event is stored by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainedDuplicate {
+    /// Partition of the record that was stored.
+    #[prost(int32, tag = "1")]
+    pub of_partition: i32,
+    /// Offset of the record that was stored.
+    #[prost(int64, tag = "2")]
+    pub of_offset: i64,
+}
+/// Why a record could not be an event.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExplainedDeadLetter {
+    /// The reason.
+    #[prost(enumeration = "super::super::error::v1::Reason", tag = "1")]
+    pub reason: i32,
+    /// Path of the field at fault. Empty where none is.
+    #[prost(string, tag = "2")]
+    pub field: ::prost::alloc::string::String,
+    /// A sentence for people.
+    #[prost(string, tag = "3")]
+    pub detail: ::prost::alloc::string::String,
+}
 /// How a statistic is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -450,6 +574,23 @@ pub mod stats_service_client {
             req.extensions_mut().insert(GrpcMethod::new("headwater.stats.v1.StatsService", "QueryHistory"));
             self.inner.unary(req, path, codec).await
         }
+        /// Says what became of every record with an event's id: stored (counted, or flagged by which rule), a duplicate of
+        /// which record, or a dead letter and why. No record is an answer too: nothing is known of the id.
+        /// Errors: UNKNOWN_STREAM, INVALID_REQUEST, INVALID_PAGE_TOKEN, INVALID_TOKEN, NOT_YET_VISIBLE, HISTORY_UNAVAILABLE.
+        pub async fn explain_verdict(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExplainVerdictRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainVerdictResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| tonic::Status::unknown(format!("Service was not ready: {}", e.into())))?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/headwater.stats.v1.StatsService/ExplainVerdict");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("headwater.stats.v1.StatsService", "ExplainVerdict"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -485,6 +626,13 @@ pub mod stats_service_server {
             &self,
             request: tonic::Request<super::QueryHistoryRequest>,
         ) -> std::result::Result<tonic::Response<super::QueryHistoryResponse>, tonic::Status>;
+        /// Says what became of every record with an event's id: stored (counted, or flagged by which rule), a duplicate of
+        /// which record, or a dead letter and why. No record is an answer too: nothing is known of the id.
+        /// Errors: UNKNOWN_STREAM, INVALID_REQUEST, INVALID_PAGE_TOKEN, INVALID_TOKEN, NOT_YET_VISIBLE, HISTORY_UNAVAILABLE.
+        async fn explain_verdict(
+            &self,
+            request: tonic::Request<super::ExplainVerdictRequest>,
+        ) -> std::result::Result<tonic::Response<super::ExplainVerdictResponse>, tonic::Status>;
     }
     /// Answers with live statistics and with the events behind them.
     #[derive(Debug)]
@@ -661,6 +809,34 @@ pub mod stats_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = QueryHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(accept_compression_encodings, send_compression_encodings)
+                            .apply_max_message_size_config(max_decoding_message_size, max_encoding_message_size);
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/headwater.stats.v1.StatsService/ExplainVerdict" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExplainVerdictSvc<T: StatsService>(pub Arc<T>);
+                    impl<T: StatsService> tonic::server::UnaryService<super::ExplainVerdictRequest> for ExplainVerdictSvc<T> {
+                        type Response = super::ExplainVerdictResponse;
+                        type Future = BoxFuture<tonic::Response<Self::Response>, tonic::Status>;
+                        fn call(&mut self, request: tonic::Request<super::ExplainVerdictRequest>) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move { <T as StatsService>::explain_verdict(&inner, request).await };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExplainVerdictSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(accept_compression_encodings, send_compression_encodings)
