@@ -4,6 +4,7 @@ use bytes::Bytes;
 use deadpool_postgres::{ClientWrapper, Transaction};
 use futures::SinkExt;
 use headwater_domain::{BatchCommit, DeadLetter, Duplicate, StreamSchema, Verdict};
+use headwater_planted::{self as planted, Bug};
 use tokio_postgres::GenericClient;
 use tokio_postgres::error::SqlState;
 
@@ -179,8 +180,9 @@ async fn transact<'a>(
     schema: &StreamSchema,
     batch: &BatchCommit,
 ) -> Result<Written<'a>, Failure> {
+    let moved = planted::is(Bug::OffsetBeforeRows) && moved_alone(client, schema, batch).await?;
     let transaction = client.transaction().await.map_err(|error| Failure::Other(classify(&error)))?;
-    let filled = fill(&transaction, schema, batch).await;
+    let filled = fill(&transaction, schema, batch, moved).await;
     let outcome = match filled {
         Ok(None) => return Ok(Written::Open(transaction)),
         Ok(Some(outcome)) => Ok(Written::Nothing(outcome)),
@@ -193,14 +195,25 @@ async fn transact<'a>(
     outcome
 }
 
+/// The planted bug: moves the offset of a batch without duplicates in a transaction of its own.
+async fn moved_alone(client: &mut ClientWrapper, schema: &StreamSchema, batch: &BatchCommit) -> Result<bool, Failure> {
+    if batch.stored.is_empty() || !stored_already(client, schema, batch).await.map_err(Failure::Other)?.is_empty() {
+        return Ok(false);
+    }
+    let transaction = client.transaction().await.map_err(failure)?;
+    let moved = advance(&transaction, schema, batch).await.map_err(failure)?;
+    transaction.commit().await.map_err(failure).map(|()| moved)
+}
+
 /// Writes everything, or says why the partition does not take the batch.
 async fn fill(
     transaction: &Transaction<'_>,
     schema: &StreamSchema,
     batch: &BatchCommit,
+    moved: bool,
 ) -> Result<Option<CommitOutcome>, Failure> {
     // The offset first: who is fenced finds out before it sends its rows.
-    if !advance(transaction, schema, batch).await.map_err(failure)? {
+    if !moved && !advance(transaction, schema, batch).await.map_err(failure)? {
         return standing(&**transaction, schema, batch).await.map(Some).map_err(Failure::Other);
     }
     if !batch.stored.is_empty() {
@@ -221,17 +234,23 @@ async fn advance(
     schema: &StreamSchema,
     batch: &BatchCommit,
 ) -> Result<bool, tokio_postgres::Error> {
-    let sql = "WITH moved AS (
+    let fence = match planted::is(Bug::NoFencing) {
+        false => "epoch = $3 AND (next_offset IS NULL OR next_offset = $4)",
+        true => "$3 = $3 AND next_offset IS DISTINCT FROM $5",
+    };
+    let sql = format!(
+        "WITH moved AS (
             UPDATE offsets SET start_offset = coalesce(start_offset, $4), next_offset = $5, last_offset = $5::bigint - 1,
                 last_appended_ms = $6, last_checksum = $7, newest_us = greatest(newest_us, $9)
-            WHERE stream = $1 AND partition = $2 AND epoch = $3 AND (next_offset IS NULL OR next_offset = $4)
+            WHERE stream = $1 AND partition = $2 AND {fence}
             RETURNING start_offset
         )
         INSERT INTO batches (stream, partition, epoch, first_offset, next_offset, last_appended_ms, last_checksum,
             min_time_us, max_time_us, stored, flagged, dead, duplicates, is_start)
         SELECT $1::text, $2::integer, $3::bigint, $4::bigint, $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint,
-            $10::integer, $11::integer, $12::integer, $13::integer, start_offset = $4::bigint FROM moved";
-    let statement = transaction.prepare_cached(sql).await?;
+            $10::integer, $11::integer, $12::integer, $13::integer, start_offset = $4::bigint FROM moved"
+    );
+    let statement = transaction.prepare_cached(&sql).await?;
     let times = || batch.stored.iter().map(|row| schema.time_us_of(&row.event));
     let flagged = batch.stored.iter().filter(|row| row.verdict != Verdict::Counted).count();
     let [stored, flagged, dead, duplicates] = [batch.stored.len(), flagged, batch.dead.len(), batch.duplicates.len()]

@@ -1,6 +1,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater_domain::{BatchCommit, Duplicate, StreamSchema, Verdict};
+use headwater_planted::{self as planted, Bug};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::classify;
@@ -38,8 +39,9 @@ pub(super) fn commit(
     batch: &BatchCommit,
 ) -> Result<CommitOutcome, HistoryError> {
     let db = |error: rusqlite::Error| classify(&error);
+    let moved = planted::is(Bug::OffsetBeforeRows) && moved_alone(connection, schema, batch).map_err(db)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db)?;
-    if !advance(&transaction, schema, batch).map_err(db)? {
+    if !moved && !advance(&transaction, schema, batch).map_err(db)? {
         return standing(&transaction, schema, batch).map_err(db);
     }
     if let Err(error) = fill(&transaction, schema, batch) {
@@ -62,17 +64,33 @@ pub(super) fn commit(
     Ok(CommitOutcome::Committed)
 }
 
+/// The planted bug: moves the offset of a batch without duplicates in a transaction of its own.
+fn moved_alone(connection: &mut Connection, schema: &StreamSchema, batch: &BatchCommit) -> rusqlite::Result<bool> {
+    if !stored_already(connection, schema, batch)?.is_empty() {
+        return Ok(false);
+    }
+    let transaction = connection.transaction()?;
+    let moved = advance(&transaction, schema, batch)?;
+    transaction.commit().map(|()| moved)
+}
+
 /// Moves the partition's offset and remembers the batch. False where the epoch or the offset is another.
 fn advance(transaction: &Transaction<'_>, schema: &StreamSchema, batch: &BatchCommit) -> rusqlite::Result<bool> {
     let times = || batch.stored.iter().map(|row| schema.time_us_of(&row.event));
     let (min_us, max_us) = (times().min(), times().max());
     let BatchCommit { partition, epoch, first, next, last_appended_ms, last_checksum, .. } = *batch;
-    let moved = "UPDATE offsets SET start_offset = ifnull(start_offset, ?4), next_offset = ?5, last_offset = ?5 - 1,
+    let fence = match planted::is(Bug::NoFencing) {
+        false => "epoch = ?3 AND (next_offset IS NULL OR next_offset = ?4)",
+        true => "?3 = ?3 AND next_offset IS NOT ?5",
+    };
+    let moved = format!(
+        "UPDATE offsets SET start_offset = ifnull(start_offset, ?4), next_offset = ?5, last_offset = ?5 - 1,
             last_appended_ms = ?6, last_checksum = ?7, newest_us = max(ifnull(newest_us, ?8), ifnull(?8, newest_us))
-        WHERE stream = ?1 AND partition = ?2 AND epoch = ?3 AND (next_offset IS NULL OR next_offset = ?4)
-        RETURNING start_offset = ?4";
+        WHERE stream = ?1 AND partition = ?2 AND {fence}
+        RETURNING start_offset = ?4"
+    );
     let is_start: Option<bool> = transaction
-        .prepare_cached(moved)?
+        .prepare_cached(&moved)?
         .query_row(
             params![schema.name, partition, epoch, first, next, last_appended_ms, last_checksum, max_us],
             |row| row.get(0),
