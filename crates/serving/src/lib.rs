@@ -13,7 +13,7 @@ pub mod telemetry;
 
 pub use opentelemetry;
 pub use problem::{Problem, Violation};
-pub use readiness::{Condition, ConditionState, Readiness, ReadinessReport};
+pub use readiness::{Condition, ConditionState, Readiness, ReadinessReport, Trouble};
 pub use settings::Settings;
 pub use shell::{BindError, BindErrors, Deadline, Drained, Listeners, RequestId, Services, Shell, ShellError};
 pub use telemetry::Metrics;

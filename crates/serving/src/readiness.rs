@@ -28,6 +28,19 @@ pub struct ReadinessReport {
     pub draining: bool,
     /// The conditions, by name.
     pub conditions: Vec<ConditionState>,
+    /// What is wrong and does not keep the process from serving, by name.
+    pub troubles: Vec<Trouble>,
+}
+
+/// Something that is wrong now, and that people should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Trouble {
+    /// What it is about, for example "page-events/3".
+    pub name: String,
+    /// What is wrong, and what to do where somebody has to.
+    pub reason: String,
+    /// How long it has been so, in seconds.
+    pub since_s: u64,
 }
 
 /// A condition as it is now.
@@ -48,6 +61,8 @@ pub struct ConditionState {
 #[derive(Debug, Default)]
 struct State {
     conditions: BTreeMap<String, Held>,
+    /// By name: the reason, and since when.
+    troubles: BTreeMap<String, (String, Instant)>,
     draining: bool,
 }
 
@@ -95,7 +110,30 @@ impl Readiness {
                 services: held.services.clone(),
             })
             .collect();
-        ReadinessReport { ready: state.serves(""), draining: state.draining, conditions }
+        let trouble = |(name, (reason, since)): (&String, &(String, Instant))| Trouble {
+            name: name.clone(),
+            reason: reason.clone(),
+            since_s: since.elapsed().as_secs(),
+        };
+        let troubles = state.troubles.iter().map(trouble).collect();
+        ReadinessReport { ready: state.serves(""), draining: state.draining, conditions, troubles }
+    }
+
+    /// Shows a trouble of that name, or that it is over (none). Unlike a condition it is no ground to stop serving.
+    pub fn trouble(&self, name: &str, reason: Option<String>) {
+        self.state.send_if_modified(|state| {
+            match reason {
+                Some(reason) => {
+                    let since = state.troubles.get(name).map_or_else(Instant::now, |(_, since)| *since);
+                    state.troubles.insert(name.to_owned(), (reason, since));
+                }
+                None => {
+                    state.troubles.remove(name);
+                }
+            }
+            // Nobody who follows health has to look again.
+            false
+        });
     }
 
     /// Waits until everything holds; never returns while draining.
@@ -213,6 +251,18 @@ mod tests {
         log.met();
         readiness.drain();
         assert!(!ingest.serves() && !stats.serves() && readiness.report().draining);
+    }
+
+    #[test]
+    fn a_trouble_is_shown_and_keeps_nobody_from_serving() {
+        let readiness = Readiness::new();
+        readiness.trouble("page-events/3", Some("stopped".into()));
+        assert!(readiness.is_ready());
+        let report = readiness.report();
+        assert!(report.ready);
+        assert_eq!((report.troubles[0].name.as_str(), report.troubles[0].reason.as_str()), ("page-events/3", "stopped"));
+        readiness.trouble("page-events/3", None);
+        assert_eq!(readiness.report().troubles, []);
     }
 
     #[tokio::test]

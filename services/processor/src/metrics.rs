@@ -1,6 +1,6 @@
-use headwater_domain::{BatchCommit, Verdict};
+use headwater_domain::{BatchCommit, Reason, Verdict};
 use opentelemetry::KeyValue;
-use opentelemetry::metrics::{Counter, Histogram, Meter};
+use opentelemetry::metrics::{Counter, Gauge, Histogram, Meter};
 
 /// What the processor counts.
 #[derive(Clone)]
@@ -10,6 +10,7 @@ pub(crate) struct Metrics {
     commit_s: Histogram<f64>,
     retries: Counter<u64>,
     replayed: Counter<u64>,
+    stopped: Gauge<u64>,
 }
 
 impl Metrics {
@@ -41,6 +42,13 @@ impl Metrics {
                 .with_description("Batches replayed from the history to live statistics, by stream")
                 .with_unit("{batch}")
                 .build(),
+            stopped: meter
+                .u64_gauge("headwater.processor.stopped_partitions")
+                .with_description(
+                    "Partitions that cannot go on, by stream, partition and reason: 1 where it is stopped",
+                )
+                .with_unit("{partition}")
+                .build(),
         }
     }
 
@@ -65,6 +73,15 @@ impl Metrics {
 
     pub(crate) fn retried(&self, system: &'static str) {
         self.retries.add(1, &[KeyValue::new("system", system)]);
+    }
+
+    pub(crate) fn stopped(&self, stream: &str, partition: i32, reason: Reason, is_stopped: bool) {
+        let labels = [
+            KeyValue::new("stream", stream.to_owned()),
+            KeyValue::new("partition", i64::from(partition)),
+            KeyValue::new("reason", reason.name()),
+        ];
+        self.stopped.record(u64::from(is_stopped), &labels);
     }
 
     pub(crate) fn replayed(&self, stream: &str, batches: u64) {

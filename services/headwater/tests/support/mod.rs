@@ -4,6 +4,7 @@
 pub(crate) mod calls;
 pub(crate) mod parts;
 pub(crate) mod process;
+pub(crate) mod stage;
 
 use std::future::Future;
 use std::time::{Duration, Instant};

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use headwater_contracts::v1::event::PageEvent;
-use headwater_contracts::v1::ingest::PublishRequest;
 use headwater_contracts::v1::ingest::record_result::Result as Answer;
+use headwater_contracts::v1::ingest::{PublishRequest, Record};
 use headwater_testkit::{Kafka, Options, Postgres, Redis, Registry, free_port};
 use tokio::task::JoinHandle;
 use tonic_types::StatusExt;
@@ -107,7 +106,16 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn start(mut ingest: Ingest) -> Self {
+    /// Clicks of [`USERS`] users on three pages.
+    pub(crate) fn start(ingest: Ingest) -> Self {
+        Self::on(ingest, PAGES, |number| {
+            pages(&[click(&format!("user {}", number % USERS), &format!("/{}", number % 3))]).remove(0)
+        })
+    }
+
+    /// The records that `make` makes of 0, 1, 2, … to a stream.
+    pub(crate) fn on(mut ingest: Ingest, stream: &str, make: impl Fn(usize) -> Record + Send + 'static) -> Self {
+        let stream = stream.to_owned();
         let done = Arc::new(Mutex::new(Done::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn({
@@ -115,11 +123,9 @@ impl Publisher {
             async move {
                 let mut number = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    let batch: Vec<PageEvent> = (number..number + BATCH)
-                        .map(|n| click(&format!("user {}", n % USERS), &format!("/{}", n % 3)))
-                        .collect();
+                    let batch: Vec<Record> = (number..number + BATCH).map(&make).collect();
                     number += BATCH;
-                    while !publish_once(&mut ingest, &batch, &done).await {
+                    while !publish_once(&mut ingest, &stream, &batch, &done).await {
                         tokio::time::sleep(Duration::from_millis(100)).await;
                     }
                     tokio::time::sleep(Duration::from_millis(20)).await;
@@ -163,8 +169,8 @@ impl Publisher {
     }
 }
 
-async fn publish_once(ingest: &mut Ingest, batch: &[PageEvent], done: &Mutex<Done>) -> bool {
-    let request = PublishRequest { stream: PAGES.into(), records: pages(batch) };
+async fn publish_once(ingest: &mut Ingest, stream: &str, batch: &[Record], done: &Mutex<Done>) -> bool {
+    let request = PublishRequest { stream: stream.to_owned(), records: batch.to_vec() };
     match ingest.publish(with_deadline(request, CALL_MAX)).await {
         Ok(answer) => {
             let answer = answer.into_inner();

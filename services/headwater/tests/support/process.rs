@@ -70,9 +70,14 @@ impl Headwater {
 
     /// Any command that serves, once it listens.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
-        let mut command = command(arguments);
+        Self::launch(command(arguments)).await
+    }
+
+    /// A command that serves, on free ports where it says nothing else, once it listens.
+    pub(crate) async fn launch(mut command: Command) -> Self {
+        let arguments: Vec<String> = command.get_args().map(|word| word.to_string_lossy().into_owned()).collect();
         for (flag, name) in [("--listen-grpc", "HEADWATER_LISTEN_GRPC"), ("--listen-http", "HEADWATER_LISTEN_HTTP")] {
-            if !arguments.contains(&flag) {
+            if !arguments.iter().any(|word| word == flag) {
                 command.env(name, "127.0.0.1:0");
             }
         }
