@@ -12,9 +12,13 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use crate::connect::Bearer;
 use crate::error::unreachable;
 use crate::publisher::{self, PublishAcks, PublishOptions, PublishSender};
-use crate::subscription::StatsSubscription;
+use crate::subscription::{RebuildsSubscription, StatsSubscription};
 use crate::v1::ingest::ingest_service_client::IngestServiceClient;
 use crate::v1::ingest::{ListStreamsRequest, PublishRequest, PublishResponse, Record, Stream};
+use crate::v1::rebuild::rebuild_service_client::RebuildServiceClient;
+use crate::v1::rebuild::{
+    CancelRebuildRequest, ListRebuildsRequest, Rebuild, StartRebuildRequest, WatchRebuildsRequest,
+};
 use crate::v1::stats::stats_service_client::StatsServiceClient;
 use crate::v1::stats::{
     ExplainVerdictRequest, ExplainVerdictResponse, GetStatsRequest, ListStatsRequest, QueryHistoryRequest,
@@ -34,6 +38,7 @@ pub(crate) type Transport = InterceptedService<Channel, Bearer>;
 pub struct Client {
     pub(crate) ingest: IngestServiceClient<Transport>,
     pub(crate) stats: StatsServiceClient<Transport>,
+    pub(crate) rebuild: RebuildServiceClient<Transport>,
     pub(crate) reflection: ServerReflectionClient<Transport>,
     pub(crate) endpoint: Arc<str>,
     pub(crate) deadline: Duration,
@@ -80,6 +85,7 @@ impl Client {
         Self {
             ingest: IngestServiceClient::new(transport.clone()).max_decoding_message_size(bytes_max),
             stats: StatsServiceClient::new(transport.clone()).max_decoding_message_size(bytes_max),
+            rebuild: RebuildServiceClient::new(transport.clone()).max_decoding_message_size(bytes_max),
             reflection: ServerReflectionClient::new(transport).max_decoding_message_size(bytes_max),
             endpoint: options.endpoint.as_str().into(),
             deadline: options.deadline,
@@ -225,6 +231,60 @@ impl Client {
             async move { stats.explain_verdict(request).await }
         })
         .await
+    }
+
+    /// Begins to build statistics anew. It is called again where that can help: give it a request id.
+    ///
+    /// # Errors
+    /// Where the call failed, or the platform will not.
+    pub async fn start_rebuild(&self, request: StartRebuildRequest) -> Result<Vec<Rebuild>, Error> {
+        let answer = self
+            .unary(request, |request| {
+                let mut rebuild = self.rebuild.clone();
+                async move { rebuild.start_rebuild(request).await }
+            })
+            .await?;
+        Ok(answer.rebuilds)
+    }
+
+    /// What is being built of a stream, and what was lately; of all, where `stream` is empty.
+    ///
+    /// # Errors
+    /// Where the call failed.
+    pub async fn list_rebuilds(&self, stream: &str) -> Result<Vec<Rebuild>, Error> {
+        let answer = self
+            .unary(ListRebuildsRequest { stream: stream.to_owned() }, |request| {
+                let mut rebuild = self.rebuild.clone();
+                async move { rebuild.list_rebuilds(request).await }
+            })
+            .await?;
+        Ok(answer.rebuilds)
+    }
+
+    /// How far the rebuilds of a request have come, until they have ended; all that are being built, where it is empty.
+    ///
+    /// # Errors
+    /// Where the call failed.
+    pub async fn watch_rebuilds(&self, request_id: &str) -> Result<RebuildsSubscription, Error> {
+        let request = WatchRebuildsRequest { request_id: request_id.to_owned() };
+        let opening = self.rebuild.clone().watch_rebuilds(request).await;
+        let answers = opening.map_err(|status| Error::from_status(&status, &self.endpoint, self.deadline))?;
+        Ok(RebuildsSubscription::new(answers.into_inner(), Arc::clone(&self.endpoint)))
+    }
+
+    /// Gives up what is being built of a stream: the generation of that number, or whichever it is where it is 0.
+    ///
+    /// # Errors
+    /// Where the call failed, or nothing is being built.
+    pub async fn cancel_rebuild(&self, stream: &str, generation: i64) -> Result<Rebuild, Error> {
+        let request = CancelRebuildRequest { stream: stream.to_owned(), generation };
+        let answer = self
+            .unary(request, |request| {
+                let mut rebuild = self.rebuild.clone();
+                async move { rebuild.cancel_rebuild(request).await }
+            })
+            .await?;
+        answer.rebuild.ok_or_else(|| Error::Protocol("CancelRebuild answered without a rebuild".into()))
     }
 
     /// Calls within the deadline, again where that can help; the server is told how much time is left.

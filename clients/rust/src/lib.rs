@@ -21,4 +21,4 @@ pub use event_id::derive_event_id;
 pub use headwater_contracts::v1;
 pub use publisher::{Ack, PublishAcks, PublishOptions, PublishSender, Unsent};
 pub use retry::RetryPolicy;
-pub use subscription::StatsSubscription;
+pub use subscription::{RebuildsSubscription, StatsSubscription, Subscription};

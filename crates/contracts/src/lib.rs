@@ -26,6 +26,8 @@ pub mod v1 {
     pub use crate::generated::event::v1 as event;
     /// `headwater.ingest.v1`
     pub use crate::generated::ingest::v1 as ingest;
+    /// `headwater.rebuild.v1`
+    pub use crate::generated::rebuild::v1 as rebuild;
     /// `headwater.stats.v1`
     pub use crate::generated::stats::v1 as stats;
     /// `headwater.stream.v1`

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use headwater_domain::{BatchCommit, Duplicate, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use thiserror::Error;
 
-use crate::{ExplainPage, ExplainQuery};
+use crate::{BuildOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord};
 
 /// The last record that a partition's offset stands for: tells a topic made anew from the one that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,21 +51,14 @@ pub enum CommitOutcome {
 pub struct PartitionProgress {
     /// Partition of the stream's topic.
     pub partition: i32,
+    /// Offset of the first record of the first batch there ever was.
+    pub start: i64,
     /// Offset after the last record that is stored.
     pub next: i64,
     /// When the log took that record, in milliseconds since the Unix epoch.
     pub last_appended_ms: i64,
     /// The epoch of its owner.
     pub epoch: i64,
-}
-
-/// Which build of a stream's live statistics is read and written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generation {
-    /// Its number, from 1.
-    pub number: i64,
-    /// Shards that its keys lie on, fixed for the generation.
-    pub shards: u32,
 }
 
 /// Which events, by verdict.
@@ -214,7 +207,8 @@ pub trait History: Send + Sync + 'static {
     async fn progress(&self, schema: &StreamSchema) -> Result<Vec<PartitionProgress>, HistoryError>;
 
     /// The stream's generation: the first, of `shards` shards and this `fingerprint` of its statistics, is made where
-    /// there is none; a new one with the next number where the fingerprint or the shards changed.
+    /// there is none; a new one with the next number where the fingerprint or the shards changed. It is current at once,
+    /// and what was being built is cancelled.
     ///
     /// # Errors
     /// `Unavailable`, `Refused`.
@@ -225,11 +219,42 @@ pub trait History: Send + Sync + 'static {
         fingerprint: &str,
     ) -> Result<Generation, HistoryError>;
 
-    /// The generation that is read now; none where no processor made one yet.
+    /// The newest generations of a stream, newest first, at most 100.
     ///
     /// # Errors
     /// `Unavailable`, `Refused`.
-    async fn current_generation(&self, schema: &StreamSchema) -> Result<Option<Generation>, HistoryError>;
+    async fn generations(&self, schema: &StreamSchema) -> Result<Vec<GenerationRecord>, HistoryError>;
+
+    /// Begins a generation beside the current one and like it: once for a `request_id`, and one at a time.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Refused`.
+    async fn build_generation(&self, schema: &StreamSchema, request_id: &str) -> Result<BuildOutcome, HistoryError>;
+
+    /// Makes a generation that is being built the current one, in one transaction. Returns whether it is current now.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Refused`.
+    async fn switch_generation(&self, schema: &StreamSchema, number: i64) -> Result<bool, HistoryError>;
+
+    /// Gives up a generation that is being built. Returns whether it is cancelled now.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Refused`.
+    async fn cancel_generation(&self, schema: &StreamSchema, number: i64) -> Result<bool, HistoryError>;
+
+    /// Forgets a generation that was replaced or cancelled, and is not the newest: numbers are never used again.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Refused`.
+    async fn forget_generation(&self, schema: &StreamSchema, number: i64) -> Result<(), HistoryError>;
+
+    /// Before which time events were stored once and then forgotten by `prune`, in microseconds since the Unix epoch: a
+    /// new generation cannot count them. None where nothing was.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Refused`.
+    async fn dropped_before_us(&self, schema: &StreamSchema) -> Result<Option<i64>, HistoryError>;
 
     /// Stored events by time and id.
     ///

@@ -5,6 +5,7 @@
 mod contract;
 mod day;
 mod explain;
+mod generation;
 mod history;
 pub mod postgres;
 mod spans;
@@ -12,8 +13,9 @@ pub mod sqlite;
 mod storable;
 
 pub use explain::{ExplainPage, ExplainPlace, ExplainQuery, Explained, Fate};
+pub use generation::{BuildOutcome, Generation, GenerationRecord, GenerationState};
 pub use history::{
-    AllTimeQuery, CommitOutcome, Generation, History, HistoryError, HistoryPage, HistoryQuery, HistoryRow, Ownership,
+    AllTimeQuery, CommitOutcome, History, HistoryError, HistoryPage, HistoryQuery, HistoryRow, Ownership,
     PartitionProgress, Remembered, VerdictFilter,
 };
 pub use storable::{ID_BYTES_MAX, INDEXED_BYTES_MAX, NotStorable, storable};

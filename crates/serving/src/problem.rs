@@ -168,7 +168,15 @@ fn outcome(reason: Reason) -> (Code, Option<Duration>) {
         | Reason::InvalidRequest
         | Reason::InvalidPageToken
         | Reason::InvalidToken => (Code::InvalidArgument, None),
-        Reason::UnknownStream | Reason::UnknownStat => (Code::NotFound, None),
+        Reason::UnknownStream | Reason::UnknownStat | Reason::UnknownRebuild => (Code::NotFound, None),
+        // Somebody has to decide something first.
+        Reason::RebuildRunning
+        | Reason::EventsDropped
+        | Reason::RecordsRemoved
+        | Reason::OffsetOutsideLog
+        | Reason::TopicReplaced
+        | Reason::TopicMissing
+        | Reason::SystemRefused => (Code::FailedPrecondition, None),
         Reason::Overflow => (Code::OutOfRange, None),
         Reason::Unauthenticated => (Code::Unauthenticated, None),
         Reason::Internal => (Code::Internal, None),

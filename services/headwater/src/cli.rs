@@ -1,7 +1,7 @@
 use clap::{Arg, ArgAction, Args, Command};
 use headwater_serving::settings::augment_clap;
 
-use crate::commands::{generate, publish, stats};
+use crate::commands::{generate, publish, rebuild, stats};
 
 /// What is built with planted bugs is no release, and says so.
 const VERSION: &str = match headwater_planted::ON {
@@ -36,6 +36,9 @@ pub(crate) fn command() -> Command {
             Command::new("publish").about("Publish a file of newline-delimited JSON; the same file twice counts once"),
         ))
         .subcommand(stats::Args::augment_args(Command::new("stats").about("Read live statistics")))
+        .subcommand(rebuild::Args::augment_args(
+            Command::new("rebuild").about("Build statistics anew from the stored events, while events flow"),
+        ))
         .subcommand(generate::Args::augment_args(
             Command::new("generate").about("Publish made-up events at a steady rate, and say how it went"),
         ))

@@ -9,12 +9,13 @@ use std::time::Duration;
 use anyhow::Context;
 use headwater_contracts::Contracts;
 use headwater_contracts::v1::ingest::ingest_service_server::{IngestServiceServer, SERVICE_NAME as INGEST};
+use headwater_contracts::v1::rebuild::rebuild_service_server::{RebuildServiceServer, SERVICE_NAME as REBUILD};
 use headwater_contracts::v1::stats::stats_service_server::{SERVICE_NAME as STATS, StatsServiceServer};
 use headwater_event_log::TopicSpec;
 use headwater_ingest::{Ingest, IngestOptions};
 use headwater_processor::{Outside, Processor, ProcessorOptions};
 use headwater_serving::{Condition, Listeners, Metrics, Readiness, Services, Settings, Shell, limited, telemetry};
-use headwater_stats::{Stats, StatsOptions};
+use headwater_stats::{Rebuilds, Stats, StatsOptions};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -105,9 +106,16 @@ where
             drain.clone(),
         );
         services.add(limited!(StatsServiceServer::new(stats.clone()), settings.rpc));
+        let rebuilds = Rebuilds::new(
+            Arc::clone(&contracts),
+            Arc::clone(&outside.history),
+            Arc::clone(&outside.live),
+            drain.clone(),
+        );
+        services.add(limited!(RebuildServiceServer::new(rebuilds), settings.rpc));
         let started = [
-            ("stats: history", Start::new(&readiness, "stats: history", &[STATS])),
-            ("stats: live statistics", Start::new(&readiness, "stats: live statistics", &[STATS])),
+            ("stats: history", Start::new(&readiness, "stats: history", &[STATS, REBUILD])),
+            ("stats: live statistics", Start::new(&readiness, "stats: live statistics", &[STATS, REBUILD])),
         ];
         let drain = drain.clone();
         tasks.spawn(async move {
@@ -125,9 +133,12 @@ where
     }
     if roles.processor {
         let start = Start::new(&readiness, "processor", &["headwater.processor"]);
+        let troubles = readiness.clone();
         let conditions = Arc::new(move |name: &str, reason: Option<String>| {
-            // What comes and goes later is in the log and in the metrics: the process still serves.
-            if name == "processor" || reason.is_some() {
+            // What comes and goes later is shown: the process still serves.
+            if start.is_met() {
+                troubles.trouble(name, reason);
+            } else if name == "processor" || reason.is_some() {
                 start.tell(reason);
             }
         });
@@ -209,13 +220,17 @@ impl Start {
         Self { condition: readiness.condition(name, services), met: AtomicBool::new(false) }
     }
 
+    fn is_met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
+    }
+
     fn tell(&self, reason: Option<String>) {
         match reason {
             None => {
                 self.met.store(true, Ordering::Relaxed);
                 self.condition.met();
             }
-            Some(reason) if !self.met.load(Ordering::Relaxed) => self.condition.unmet(reason),
+            Some(reason) if !self.is_met() => self.condition.unmet(reason),
             Some(_) => {}
         }
     }

@@ -1,11 +1,13 @@
 //! A hostile file of 100,000 events is published twice, and every figure is compared with a count that shares no code with
-//! the platform: on the embedded stores, and on the real ones with two processors.
+//! the platform: on the embedded stores, and on the real ones with two processors. Meanwhile the statistics are built anew,
+//! again and again, so that the figures are those of a generation that was built while events flowed.
 //! The files are made, and counted, by `tests/acceptance/*.py`; the questions are asked by grpcurl.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_testkit::{Kafka, Options, Postgres, Redis, Registry, tools_dir};
@@ -161,11 +163,50 @@ fn check(platform: &Headwater, events: &str, transactions: &str) -> Output {
     )
 }
 
+/// Builds all statistics anew. Gives what was built.
+fn rebuild(grpc: &str) -> Vec<serde_json::Value> {
+    let address = format!("http://{grpc}");
+    let built = Command::new(env!("CARGO_BIN_EXE_headwater"))
+        .args(["rebuild", "--json", "--address", &address])
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    String::from_utf8(built.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Publishes twice, and builds the statistics anew all the while. Gives how often they were.
+fn publish_and_rebuild(platform: &Headwater, files: &Files) -> usize {
+    let published = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let rebuilding = scope.spawn(|| {
+            let mut rebuilds = 0;
+            while !published.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                let built = rebuild(&platform.grpc);
+                assert_eq!(built.len(), 2, "{built:?}");
+                assert!(built.iter().all(|of| of["state"] == "REBUILD_STATE_DONE"), "{built:?}");
+                println!(
+                    "rebuilt in {:?}: {} and {} records",
+                    begun.elapsed(),
+                    built[0]["records"],
+                    built[1]["records"]
+                );
+                rebuilds += 1;
+            }
+            rebuilds
+        });
+        for _ in 0..2 {
+            publish(platform, files);
+        }
+        published.store(true, Ordering::Relaxed);
+        rebuilding.join().unwrap()
+    })
+}
+
 fn every_figure_is_right(platform: &Headwater) {
     let files = Files::make();
-    for _ in 0..2 {
-        publish(platform, &files);
-    }
+    let rebuilds = publish_and_rebuild(platform, &files);
+    assert!(rebuilds > 1, "nothing was built while events flowed");
     settle(platform);
     let (events, transactions) = (files.path("events"), files.path("transactions"));
     let checked = check(platform, &events, &transactions);

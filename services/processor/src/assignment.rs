@@ -1,32 +1,31 @@
 //! Which partitions this process works on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
 use headwater_contracts::{Contracts, StreamContract};
-use headwater_event_log::{
-    EventLogError, GroupMember, MemberEvent, RegistryError, TopicPartition, TopicSpec, Watermarks,
-};
+use headwater_event_log::{EventLogError, GroupMember, MemberEvent, TopicPartition, TopicSpec, Watermarks};
 use headwater_history::{Generation, HistoryError, Ownership, Remembered};
 use headwater_live::{GenerationKey, LiveError};
 use opentelemetry::metrics::Meter;
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{error, info};
 
-use crate::follow::Follower;
+use crate::follow::Followers;
+use crate::generations::{Filled, Generations};
 use crate::metrics::Metrics;
 use crate::options::{Conditions, Outside, ProcessorOptions};
 use crate::partition::{PartitionWork, Stop};
 use crate::schema_ids::SchemaIds;
+use crate::stopped::{self, Stopped};
 use crate::upkeep;
+use crate::waiting::Waiting;
 
-const RETRY_MIN: Duration = Duration::from_millis(50);
 /// Hints on their way to the log; more are made up for by later ones.
 const HINTS_MAX: usize = 1024;
 /// Partitions that were fenced and may have to be taken anew; one that does not fit waits for room.
@@ -45,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) conditions: Conditions,
     pub(crate) schemas: SchemaIds,
     pub(crate) metrics: Metrics,
+    pub(crate) waiting: Waiting,
 }
 
 /// Why a processor cannot start at all.
@@ -69,11 +69,19 @@ struct Taken {
 /// A partition, and the offset before which everything is done.
 pub(crate) type Hint = (TopicPartition, i64);
 
-/// What became of partitions that were to be taken: those that could not be have told their reason.
+/// A partition that cannot be read on; the epoch that it was taken with, where it was.
+struct NotTaken {
+    place: TopicPartition,
+    epoch: Option<i64>,
+    stopped: Stopped,
+}
+
+/// What became of partitions that were to be taken.
 #[derive(Default)]
 struct Tried {
     places: Vec<TopicPartition>,
     taken: Vec<Taken>,
+    not_taken: Vec<NotTaken>,
 }
 
 /// The tasks of a partition.
@@ -92,8 +100,8 @@ impl Processor {
         meter: &Meter,
     ) -> Self {
         let schemas = SchemaIds::new(Arc::clone(&outside.registry));
-        let metrics = Metrics::new(meter);
-        Self { shared: Arc::new(Shared { options, contracts, outside, conditions, schemas, metrics }) }
+        let (metrics, waiting) = (Metrics::new(meter), Waiting::default());
+        Self { shared: Arc::new(Shared { options, contracts, outside, conditions, schemas, metrics, waiting }) }
     }
 
     /// Works until `stop`; outages of outside systems are waited out. Every commit that was begun is settled by the
@@ -114,7 +122,7 @@ impl Processor {
                 prepared = self.prepare() => prepared,
             };
             let failed = match prepared {
-                Ok(generations) => match self.member(&generations, stop).await {
+                Ok(filled) => match self.member(filled, stop).await {
                     Ok(()) => return,
                     Err(error) => StartError::from(error),
                 },
@@ -134,12 +142,12 @@ impl Processor {
         tokio::time::sleep(self.shared.options.retry_max).await;
     }
 
-    async fn prepare(&self) -> Result<HashMap<String, GenerationKey>, StartError> {
+    async fn prepare(&self) -> Result<Filled, StartError> {
         let shared = &self.shared;
         let schemas: Vec<_> = shared.contracts.streams().map(|stream| Arc::clone(&stream.schema)).collect();
         shared.history(|| shared.outside.history.prepare(&schemas)).await?;
         shared.live(|| shared.outside.live.check()).await?;
-        let mut generations = HashMap::new();
+        let mut filled = Filled::new();
         for stream in shared.contracts.streams() {
             for name in
                 [stream.schema.name.clone(), format!("{}{}", stream.schema.name, shared.options.dead_letter_suffix)]
@@ -151,16 +159,12 @@ impl Processor {
             let make = || shared.outside.history.generation(&stream.schema, shared.options.shards, &fingerprint);
             let Generation { number, shards } = shared.history(make).await?;
             let stream = stream.schema.name.clone();
-            generations.insert(stream.clone(), GenerationKey { stream, generation: number, shards });
+            filled.insert(stream.clone(), vec![GenerationKey { stream, generation: number, shards }]);
         }
-        Ok(generations)
+        Ok(filled)
     }
 
-    async fn member(
-        &self,
-        generations: &HashMap<String, GenerationKey>,
-        stop: &CancellationToken,
-    ) -> Result<(), EventLogError> {
+    async fn member(&self, filled: Filled, stop: &CancellationToken) -> Result<(), EventLogError> {
         let shared = &self.shared;
         let topics: Vec<String> = shared.contracts.streams().map(|stream| stream.schema.name.clone()).collect();
         let mut member = tokio::select! {
@@ -169,10 +173,12 @@ impl Processor {
             member = shared.log(|| shared.outside.log.join(&shared.options.group, &topics)) => member?,
         };
         (shared.conditions)("processor", None);
-        let upkeep = tokio::spawn(upkeep::run(Arc::clone(shared), generations.clone()));
+        let (generations, filled) = Generations::new(Arc::clone(shared), filled);
+        let _generations = AbortOnDropHandle::new(tokio::spawn(generations.run()));
+        let _upkeep = AbortOnDropHandle::new(tokio::spawn(upkeep::run(Arc::clone(shared), filled.clone())));
         let mut assignment = Assignment {
             shared: Arc::clone(shared),
-            generations,
+            filled,
             workers: BTreeMap::new(),
             pending: Vec::new(),
             taking: None,
@@ -183,16 +189,16 @@ impl Processor {
         for place in assignment.workers.keys().cloned().collect::<Vec<_>>() {
             assignment.end(&place).await;
         }
-        upkeep.abort();
         member.leave().await;
         ended
     }
 }
 
 /// The partitions that a member of the group has.
-struct Assignment<'a> {
+struct Assignment {
     shared: Arc<Shared>,
-    generations: &'a HashMap<String, GenerationKey>,
+    /// The generations of live statistics that are filled.
+    filled: watch::Receiver<Filled>,
     workers: BTreeMap<TopicPartition, Worker>,
     /// Assigned, and not begun.
     pending: Vec<TopicPartition>,
@@ -202,15 +208,12 @@ struct Assignment<'a> {
     fenced: (mpsc::Sender<TopicPartition>, mpsc::Receiver<TopicPartition>),
 }
 
-impl Assignment<'_> {
+impl Assignment {
     async fn run(&mut self, member: &mut dyn GroupMember, stop: &CancellationToken) -> Result<(), EventLogError> {
         loop {
             if self.taking.is_none() && !self.pending.is_empty() {
                 let (shared, places) = (Arc::clone(&self.shared), self.pending.clone());
-                self.taking = Some(tokio::spawn(async move {
-                    let taken = take_all(&shared, &places).await;
-                    Tried { places, taken }
-                }));
+                self.taking = Some(tokio::spawn(async move { take_all(&shared, places).await }));
             }
             tokio::select! {
                 biased;
@@ -233,11 +236,12 @@ impl Assignment<'_> {
                     self.begin(member, tried).await?;
                 }
                 Some(place) = self.fenced.1.recv() => {
-                    // Still ours by the group's word: who took it did so late, and will not work on it. A log begins
-                    // to read a partition once for each time that it is assigned, so that the group is joined anew.
+                    // Still ours by the group's word: who took it did so late, and will not work on it, or somebody
+                    // said where it goes on. A log begins to read a partition once for each time that it is
+                    // assigned, so that the group is joined anew.
                     if self.workers.contains_key(&place) {
                         let place = condition(&place);
-                        return Err(EventLogError::Refused(format!("{place} was taken by a late owner: joining anew")));
+                        return Err(EventLogError::Refused(format!("{place} was taken by another: joining anew")));
                     }
                 }
                 Some((place, next)) = self.hints.1.recv() => member.hint(&place, next),
@@ -247,7 +251,9 @@ impl Assignment<'_> {
 
     async fn begin(&mut self, member: &mut dyn GroupMember, tried: Tried) -> Result<(), EventLogError> {
         // What was revoked meanwhile is not ours any more.
-        let taken: Vec<Taken> = tried.taken.into_iter().filter(|taken| self.pending.contains(&taken.place)).collect();
+        let Tried { places, mut taken, mut not_taken } = tried;
+        taken.retain(|taken| self.pending.contains(&taken.place));
+        not_taken.retain(|not_taken| self.pending.contains(&not_taken.place));
         let at = taken
             .iter()
             .map(|taken| (taken.place.clone(), taken.remembered.map_or(taken.next, |remembered| remembered.offset)))
@@ -259,20 +265,26 @@ impl Assignment<'_> {
             Err(error) => return Err(error),
         };
         // What was assigned meanwhile is still to be taken.
-        self.pending.retain(|place| !tried.places.contains(place));
+        self.pending.retain(|place| !places.contains(place));
+        for NotTaken { place, epoch, stopped } in not_taken {
+            let (shared, stop, fenced) = (Arc::clone(&self.shared), CancellationToken::new(), self.fenced.0.clone());
+            let task = tokio::spawn({
+                let (place, stop) = (place.clone(), stop.clone());
+                async move { until(&stop, stopped::stay(&shared, &place, epoch, &stopped, &fenced)).await }
+            });
+            self.workers.insert(place, Worker { stop, task });
+        }
         for (taken, reader) in taken.into_iter().zip(readers) {
-            let (Some(stream), Some(generation)) =
-                (self.shared.contracts.stream(&taken.place.topic), self.generations.get(&taken.place.topic))
-            else {
-                continue;
-            };
-            let (batches, batch_queue) = mpsc::channel(self.shared.options.live_queue_max.max(1));
+            let Some(stream) = self.shared.contracts.stream(&taken.place.topic) else { continue };
+            let (batches, batch_queue) = broadcast::channel(self.shared.options.live_queue_max.max(1));
             let (committed, committed_seen) = watch::channel(taken.ownership.next);
-            let follower = Follower {
+            let followers = Followers {
                 shared: Arc::clone(&self.shared),
                 stream: Arc::clone(stream),
                 partition: taken.place.partition,
-                generation: generation.clone(),
+                filled: self.filled.clone(),
+                batches: batch_queue,
+                committed: committed_seen,
             };
             let work = PartitionWork {
                 shared: Arc::clone(&self.shared),
@@ -286,10 +298,13 @@ impl Assignment<'_> {
                 committed,
             };
             let stop = CancellationToken::new();
-            let work = async move { tokio::join!(work.run(reader), follower.run(batch_queue, committed_seen)).0 };
+            // Beside the work and not within it: while live statistics are away, what stops the work is still told.
+            let followers = AbortOnDropHandle::new(tokio::spawn(followers.run()));
+            let work = async move { (work.run(reader).await, followers) };
             let task = tokio::spawn(work_on(
                 Arc::clone(&self.shared),
                 taken.place.clone(),
+                taken.ownership.epoch,
                 work,
                 stop.clone(),
                 self.fenced.0.clone(),
@@ -318,11 +333,12 @@ async fn tried(taking: &mut Option<JoinHandle<Tried>>) -> Tried {
 async fn work_on(
     shared: Arc<Shared>,
     place: TopicPartition,
-    work: impl Future<Output = Stop>,
+    epoch: i64,
+    work: impl Future<Output = (Stop, AbortOnDropHandle<()>)>,
     stop: CancellationToken,
     fenced: mpsc::Sender<TopicPartition>,
 ) {
-    let ended = tokio::select! {
+    let (ended, _followers) = tokio::select! {
         biased;
         () = stop.cancelled() => return,
         ended = work => ended,
@@ -335,25 +351,27 @@ async fn work_on(
                 tokio::time::sleep(shared.options.retry_max).await;
                 let _ = fenced.send(place).await;
             };
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                () = tell => {}
-            }
+            until(&stop, tell).await;
         }
         Stop::Log(EventLogError::Revoked) => {
             info!(topic = place.topic, partition = place.partition, reason = %ended, "gave up the partition");
         }
-        other => stopped(&shared, &place, &other.to_string()),
+        other => {
+            let Some(stopped) = Stopped::of(&place, &other) else { return };
+            until(&stop, stopped::stay(&shared, &place, Some(epoch), &stopped, &fenced)).await;
+        }
     }
 }
 
-fn stopped(shared: &Shared, place: &TopicPartition, reason: &str) {
-    error!(topic = place.topic, partition = place.partition, reason, "the partition is stopped");
-    (shared.conditions)(&condition(place), Some(format!("stopped: {reason}")));
+async fn until(stop: &CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
 }
 
-fn condition(place: &TopicPartition) -> String {
+pub(crate) fn condition(place: &TopicPartition) -> String {
     format!("{}/{}", place.topic, place.partition)
 }
 
@@ -361,107 +379,33 @@ fn names(places: &[TopicPartition]) -> String {
     places.iter().map(condition).collect::<Vec<_>>().join(" ")
 }
 
-async fn take_all(shared: &Shared, places: &[TopicPartition]) -> Vec<Taken> {
-    let mut all = Vec::with_capacity(places.len());
-    for place in places {
+async fn take_all(shared: &Shared, places: Vec<TopicPartition>) -> Tried {
+    let mut tried = Tried::default();
+    for place in &places {
         let Some(stream) = shared.contracts.stream(&place.topic) else { continue };
         match take(shared, stream, place).await {
-            Ok(taken) => all.push(taken),
-            Err(reason) => stopped(shared, place, &reason),
+            Ok(taken) => tried.taken.push(taken),
+            Err(not_taken) => tried.not_taken.push(not_taken),
         }
     }
-    all
+    Tried { places, ..tried }
 }
 
-async fn take(shared: &Shared, stream: &StreamContract, place: &TopicPartition) -> Result<Taken, String> {
+async fn take(shared: &Shared, stream: &StreamContract, place: &TopicPartition) -> Result<Taken, NotTaken> {
+    let not_taken = |epoch, stopped| NotTaken { place: place.clone(), epoch, stopped };
     let history = &shared.outside.history;
     let take = || history.take(&stream.schema, place.partition, &shared.options.owner);
-    let ownership = shared.history(take).await.map_err(|error| error.to_string())?;
+    let taken = shared.history(take).await;
+    let ownership = taken.map_err(|error| not_taken(None, Stopped::refused(&error)))?;
+    let epoch = Some(ownership.epoch);
     let read = || shared.outside.log.watermarks(&place.topic, place.partition);
-    let Watermarks { low, high } = shared.log(read).await.map_err(|error| error.to_string())?;
-    let place = place.clone();
-    let Some(next) = ownership.next else {
-        return Ok(Taken { place, ownership, next: low, remembered: None });
-    };
-    match ownership.last {
-        _ if next > high => Err(format!(
-            "the history has everything before offset {next}, and the log ends at {high}: the topic was made anew, or lost \
-             records"
-        )),
-        Some(last) if last.offset >= low => Ok(Taken { place, ownership, next, remembered: Some(last) }),
-        _ if next >= low => Ok(Taken { place, ownership, next, remembered: None }),
-        _ => Err(format!(
-            "the history has everything before offset {next}, and the log begins at {low}: the records between were removed \
-             before they were read"
-        )),
-    }
-}
-
-impl Shared {
-    /// Calls the event log until it is not away.
-    pub(crate) async fn log<T, F>(&self, call: impl FnMut() -> F) -> Result<T, EventLogError>
-    where
-        F: Future<Output = Result<T, EventLogError>>,
-    {
-        let away = |error: &EventLogError| matches!(error, EventLogError::Unavailable(_) | EventLogError::QueueFull);
-        self.until_back("event log", call, away).await
-    }
-
-    /// Calls the registry until it is not away.
-    pub(crate) async fn registry<T, F>(&self, call: impl FnMut() -> F) -> Result<T, RegistryError>
-    where
-        F: Future<Output = Result<T, RegistryError>>,
-    {
-        self.until_back("schema registry", call, |error| matches!(error, RegistryError::Unavailable(_))).await
-    }
-
-    /// Calls the history until it is not away.
-    pub(crate) async fn history<T, F>(&self, call: impl FnMut() -> F) -> Result<T, HistoryError>
-    where
-        F: Future<Output = Result<T, HistoryError>>,
-    {
-        self.until_back("history", call, |error| matches!(error, HistoryError::Unavailable(_))).await
-    }
-
-    /// Calls live statistics until they are not away.
-    pub(crate) async fn live<T, F>(&self, call: impl FnMut() -> F) -> Result<T, LiveError>
-    where
-        F: Future<Output = Result<T, LiveError>>,
-    {
-        self.until_back("live statistics", call, |error| matches!(error, LiveError::Unavailable(_))).await
-    }
-
-    async fn until_back<T, E: std::fmt::Display, F>(
-        &self,
-        system: &'static str,
-        call: impl FnMut() -> F,
-        away: impl Fn(&E) -> bool,
-    ) -> Result<T, E>
-    where
-        F: Future<Output = Result<T, E>>,
-    {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(RETRY_MIN)
-            .with_max_delay(self.options.retry_max)
-            .with_jitter()
-            .without_max_times();
-        let mut was_away = false;
-        let result = call
-            .retry(pauses)
-            .when(|error| away(error))
-            .notify(|error, _| {
-                if !was_away {
-                    was_away = true;
-                    warn!(system, %error, "away: waiting for it");
-                    (self.conditions)(&format!("processor: {system}"), Some(error.to_string()));
-                }
-                self.metrics.retried(system);
-            })
-            .await;
-        if was_away {
-            info!(system, "back");
-            (self.conditions)(&format!("processor: {system}"), None);
-        }
-        result
+    let marks = shared.log(read).await;
+    let Watermarks { low, high } = marks.map_err(|error| not_taken(epoch, Stopped::refused(&error)))?;
+    let begin = |next, remembered| Ok(Taken { place: place.clone(), ownership, next, remembered });
+    match (ownership.next, ownership.last) {
+        (None, _) => begin(low, None),
+        (Some(next), _) if next < low || next > high => Err(not_taken(epoch, Stopped::outside(place, next, low, high))),
+        (Some(next), Some(last)) if last.offset >= low => begin(next, Some(last)),
+        (Some(next), _) => begin(next, None),
     }
 }

@@ -1,5 +1,6 @@
 //! Keeps live statistics of one partition at what the history has.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,14 @@ use headwater_contracts::StreamContract;
 use headwater_domain::{LiveBatch, StoredEvent};
 use headwater_history::HistoryError;
 use headwater_live::{ApplyOutcome, GenerationKey, LiveError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info};
 
 use crate::assignment::Shared;
 use crate::batch::live_batch;
+use crate::generations::{Filled, is_wanted};
 
 /// How often an idle partition looks whether live statistics lost something.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -31,41 +35,89 @@ pub(crate) struct CommittedBatch {
     pub(crate) stored: Vec<StoredEvent>,
 }
 
-/// What a partition's follower works with.
-pub(crate) struct Follower {
+/// Keeps every generation that is filled at what the history has, of one partition.
+pub(crate) struct Followers {
     pub(crate) shared: Arc<Shared>,
     pub(crate) stream: Arc<StreamContract>,
     pub(crate) partition: i32,
-    pub(crate) generation: GenerationKey,
+    /// The generations that are filled.
+    pub(crate) filled: watch::Receiver<Filled>,
+    /// Where the partition's batches come from: each follower has a receiver of its own, and what it misses it replays.
+    pub(crate) batches: broadcast::Receiver<Arc<CommittedBatch>>,
+    /// The offset that the history has. Closed when the work on the partition is over.
+    pub(crate) committed: watch::Receiver<Option<i64>>,
+}
+
+/// Keeps one generation at what the history has, of one partition.
+struct Follower {
+    shared: Arc<Shared>,
+    stream: Arc<StreamContract>,
+    partition: i32,
+    generation: GenerationKey,
 }
 
 /// What stops a replay.
 enum ReplayStop {
     History(HistoryError),
     Live(LiveError),
+    /// Nobody wants the generation any more.
+    Unwanted,
+}
+
+impl Followers {
+    /// Follows until the work on the partition is over; what was on its way is then applied.
+    pub(crate) async fn run(mut self) {
+        let mut running: HashMap<GenerationKey, AbortOnDropHandle<()>> = HashMap::new();
+        loop {
+            let wanted = self.filled.borrow_and_update().get(&self.stream.schema.name).cloned().unwrap_or_default();
+            running.retain(|generation, _| wanted.contains(generation));
+            for generation in wanted {
+                running.entry(generation.clone()).or_insert_with(|| {
+                    let follower = Follower {
+                        shared: Arc::clone(&self.shared),
+                        stream: Arc::clone(&self.stream),
+                        partition: self.partition,
+                        generation,
+                    };
+                    let run = follower.run(self.batches.resubscribe(), self.committed.clone());
+                    AbortOnDropHandle::new(tokio::spawn(run))
+                });
+            }
+            tokio::select! {
+                biased;
+                () = closed(&mut self.committed) => break,
+                changed = self.filled.changed() => if changed.is_err() { break },
+            }
+        }
+        for (_, follower) in running {
+            // A panic of its own is in the log.
+            let _ = follower.await;
+        }
+    }
+}
+
+async fn closed(committed: &mut watch::Receiver<Option<i64>>) {
+    while committed.changed().await.is_ok() {}
 }
 
 impl Follower {
     /// Applies batches as they come, and replays what live statistics miss. Ends when the sender is gone.
-    pub(crate) async fn run(
-        self,
-        mut batches: mpsc::Receiver<CommittedBatch>,
-        committed: watch::Receiver<Option<i64>>,
-    ) {
+    async fn run(self, mut batches: broadcast::Receiver<Arc<CommittedBatch>>, committed: watch::Receiver<Option<i64>>) {
         self.check(&committed).await;
         loop {
             tokio::select! {
                 biased;
                 batch = batches.recv() => match batch {
-                    Some(batch) => self.take(batch).await,
-                    None => return,
+                    Ok(batch) => self.take(&batch).await,
+                    Err(RecvError::Lagged(_)) => self.check(&committed).await,
+                    Err(RecvError::Closed) => return,
                 },
                 () = tokio::time::sleep(CHECK_EVERY) => self.check(&committed).await,
             }
         }
     }
 
-    async fn take(&self, batch: CommittedBatch) {
+    async fn take(&self, batch: &CommittedBatch) {
         let range = (batch.first, batch.next);
         let live = self.live_batch(range, batch.is_start, &batch.stored);
         // What cannot be applied now is in the history: the next check finds it missing and replays it.
@@ -100,12 +152,22 @@ impl Follower {
                     error!(stream = self.stream.schema.name, partition = self.partition, %error, "cannot replay");
                     return;
                 }
+                // The process is about to notice, and this follower to end.
+                Err(ReplayStop::Unwanted) => return,
             }
         }
     }
 
     async fn replay(&self, mut from: Option<i64>) -> Result<ApplyOutcome, ReplayStop> {
         let schema = &self.stream.schema;
+        // What has nothing may have been removed, while this process slept: then it must not come back.
+        if from.is_none() {
+            let history = self.shared.outside.history.as_ref();
+            let wanted = self.shared.history(|| is_wanted(history, &self.stream, &self.generation)).await;
+            if !wanted.map_err(ReplayStop::History)? {
+                return Err(ReplayStop::Unwanted);
+            }
+        }
         let mut replayed = 0;
         loop {
             let read = || self.shared.outside.history.batches(schema, self.partition, from, REPLAY_BATCHES_MAX);

@@ -11,11 +11,14 @@ mod assignment;
 mod batch;
 mod decode;
 mod follow;
+mod generations;
 mod metrics;
 mod options;
 mod partition;
 mod schema_ids;
+mod stopped;
 mod upkeep;
+mod waiting;
 
 pub use assignment::Processor;
 pub use options::{Conditions, Outside, ProcessorOptions};

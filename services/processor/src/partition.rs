@@ -10,8 +10,7 @@ use headwater_event_log::{EventLogError, LogRecord, NewRecord, PartitionReader, 
 use headwater_history::{CommitOutcome, HistoryError, Ownership, Remembered};
 use headwater_planted::{self as planted, Bug};
 use thiserror::Error;
-use tokio::sync::{mpsc, watch};
-use tracing::debug;
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::assignment::{Hint, Shared};
 use crate::batch::Batch;
@@ -50,8 +49,8 @@ pub(crate) struct PartitionWork {
     pub(crate) remembered: Option<Remembered>,
     /// Hints for the log, lossy.
     pub(crate) hints: mpsc::Sender<Hint>,
-    /// Batches for live statistics, lossy: what does not fit is replayed from the history.
-    pub(crate) batches: mpsc::Sender<CommittedBatch>,
+    /// Batches for live statistics, lossy: what a slow follower misses is replayed from the history.
+    pub(crate) batches: broadcast::Sender<Arc<CommittedBatch>>,
     /// The offset that the history has.
     pub(crate) committed: watch::Sender<Option<i64>>,
 }
@@ -86,9 +85,8 @@ impl PartitionWork {
         self.next = commit.next;
         self.committed.send_replace(Some(commit.next));
         let batch = CommittedBatch { first: commit.first, next: commit.next, is_start, stored: commit.stored };
-        if self.batches.try_send(batch).is_err() {
-            debug!(stream = self.stream.schema.name, partition = self.place.partition, "live statistics are behind");
-        }
+        // Nobody listens where no generation is filled.
+        let _ = self.batches.send(Arc::new(batch));
         // A hint that does not fit is made up for by the next.
         let _ = self.hints.try_send((self.place.clone(), self.next));
         Ok(())

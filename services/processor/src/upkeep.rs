@@ -1,28 +1,29 @@
 //! Forgetting what the bounds allow.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use headwater_live::GenerationKey;
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::assignment::Shared;
+use crate::generations::Filled;
 
 const EVERY: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
 
 /// Trims live statistics and prunes the history from time to time. Several processors doing so do no harm.
-pub(crate) async fn run(shared: Arc<Shared>, generations: HashMap<String, GenerationKey>) {
+pub(crate) async fn run(shared: Arc<Shared>, filled: watch::Receiver<Filled>) {
     loop {
         tokio::time::sleep(EVERY).await;
         let now_ms = now_ms();
         for stream in shared.contracts.streams() {
             let schema = &stream.schema;
-            if let Some(generation) = generations.get(&schema.name)
-                && let Err(error) = shared.outside.live.trim(generation, now_ms).await
-            {
-                warn!(stream = schema.name, %error, "live statistics were not trimmed");
+            let generations = filled.borrow().get(&schema.name).cloned().unwrap_or_default();
+            for generation in &generations {
+                if let Err(error) = shared.outside.live.trim(generation, now_ms).await {
+                    warn!(stream = schema.name, %error, "live statistics were not trimmed");
+                }
             }
             let kept_days = i64::from(shared.options.events_kept_days);
             let events_before_us = (kept_days > 0).then(|| (now_ms - kept_days * DAY_MS) * 1000);

@@ -75,7 +75,7 @@ fn place(last: &str) -> Result<(i64, String), Problem> {
     parsed.ok_or_else(|| Problem::new(Reason::InvalidPageToken, "the page token is not one of this method"))
 }
 
-fn micros(field: &str, time: &Timestamp) -> Result<i64, Problem> {
+pub(crate) fn micros(field: &str, time: &Timestamp) -> Result<i64, Problem> {
     let us = time.seconds.checked_mul(1_000_000).and_then(|us| us.checked_add(i64::from(time.nanos / 1000)));
     us.filter(|_| (0..1_000_000_000).contains(&time.nanos))
         .ok_or_else(|| Problem::invalid_request(field, "timestamp.range", "not a moment that a timestamp can hold"))

@@ -4,9 +4,11 @@ mod explain;
 mod figures;
 mod history;
 mod query;
+mod rebuild;
 mod service;
 mod subscribe;
 mod wait;
 mod watch;
 
+pub use rebuild::Rebuilds;
 pub use service::{Stats, StatsOptions};

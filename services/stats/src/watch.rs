@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use headwater_contracts::{Contracts, StreamContract};
 use headwater_domain::Reason;
 use headwater_event_log::{EventLog, EventLogError};
-use headwater_history::{History, HistoryError};
+use headwater_history::{GenerationState, History, HistoryError};
 use headwater_live::{GenerationKey, LiveStatistics};
 use headwater_serving::problem::Problem;
 use parking_lot::RwLock;
@@ -84,7 +84,10 @@ impl Watch {
         let known = self.known.read().get(&stream.schema.name).and_then(|known| known.generation.clone());
         known.ok_or_else(|| {
             let name = &stream.schema.name;
-            Problem::new(Reason::NotReady, format!("no processor has begun on the stream {name:?} yet; try again"))
+            Problem::new(
+                Reason::NotReady,
+                format!("no processor has begun on the stream {name:?} with these statistics yet; try again"),
+            )
         })
     }
 
@@ -117,15 +120,19 @@ impl Watch {
 
     async fn look_at_history(&self, stream: &StreamContract) -> Result<(), HistoryError> {
         let schema = &stream.schema;
-        let generation = self.history.current_generation(schema).await?;
-        let progress = match generation {
+        let fingerprint = stream.stats_fingerprint();
+        let generations = self.history.generations(schema).await?;
+        // One of other statistics would be read wrong.
+        let current =
+            generations.into_iter().find(|of| of.state == GenerationState::Current && of.fingerprint == fingerprint);
+        let progress = match current {
             Some(_) => self.history.progress(schema).await?,
             None => Vec::new(),
         };
-        let generation = generation.map(|generation| GenerationKey {
+        let generation = current.map(|current| GenerationKey {
             stream: schema.name.clone(),
-            generation: generation.number,
-            shards: generation.shards,
+            generation: current.generation.number,
+            shards: current.generation.shards,
         });
         let mut known = self.known.write();
         let known = known.entry(schema.name.clone()).or_default();

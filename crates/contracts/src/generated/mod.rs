@@ -25,6 +25,11 @@ pub mod ingest {
     /// Package `headwater.ingest.v1`.
     pub mod v1;
 }
+/// Packages of `headwater.rebuild`.
+pub mod rebuild {
+    /// Package `headwater.rebuild.v1`.
+    pub mod v1;
+}
 /// Packages of `headwater.stats`.
 pub mod stats {
     /// Package `headwater.stats.v1`.

@@ -34,6 +34,7 @@ mod connection;
 mod copy;
 mod error;
 mod explain;
+mod generations;
 mod partitions;
 mod prepare;
 mod prune;
@@ -51,8 +52,8 @@ use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StoredEvent, StreamS
 pub use connection::PostgresOptions;
 
 use crate::{
-    AllTimeQuery, CommitOutcome, ExplainPage, ExplainQuery, Generation, History, HistoryError, HistoryPage,
-    HistoryQuery, Ownership, PartitionProgress,
+    AllTimeQuery, BuildOutcome, CommitOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord, History,
+    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress,
 };
 use connection::{Database, within};
 use error::classify;
@@ -148,17 +149,38 @@ impl History for PostgresHistory {
     ) -> Result<Generation, HistoryError> {
         let namespace = &self.db.namespace;
         let work =
-            async { read::generation(&mut self.db.client().await?, namespace, schema, shards, fingerprint).await };
+            async { generations::ensure(&mut self.db.client().await?, namespace, schema, shards, fingerprint).await };
         self.db.bounded(work).await
     }
 
-    async fn current_generation(&self, schema: &StreamSchema) -> Result<Option<Generation>, HistoryError> {
-        let work = async {
-            let client = self.db.client().await?;
-            let current = read::current_generation(&**client, schema).await?;
-            Ok(current.map(|(generation, _)| generation))
-        };
+    async fn generations(&self, schema: &StreamSchema) -> Result<Vec<GenerationRecord>, HistoryError> {
+        self.db.bounded(async { generations::generations(&**self.db.client().await?, schema).await }).await
+    }
+
+    async fn build_generation(&self, schema: &StreamSchema, request_id: &str) -> Result<BuildOutcome, HistoryError> {
+        let namespace = &self.db.namespace;
+        let work = async { generations::build(&mut self.db.client().await?, namespace, schema, request_id).await };
         self.db.bounded(work).await
+    }
+
+    async fn switch_generation(&self, schema: &StreamSchema, number: i64) -> Result<bool, HistoryError> {
+        let namespace = &self.db.namespace;
+        let work = async { generations::switch(&mut self.db.client().await?, namespace, schema, number).await };
+        self.db.bounded(work).await
+    }
+
+    async fn cancel_generation(&self, schema: &StreamSchema, number: i64) -> Result<bool, HistoryError> {
+        let namespace = &self.db.namespace;
+        let work = async { generations::cancel(&mut self.db.client().await?, namespace, schema, number).await };
+        self.db.bounded(work).await
+    }
+
+    async fn forget_generation(&self, schema: &StreamSchema, number: i64) -> Result<(), HistoryError> {
+        self.db.bounded(async { generations::forget(&**self.db.client().await?, schema, number).await }).await
+    }
+
+    async fn dropped_before_us(&self, schema: &StreamSchema) -> Result<Option<i64>, HistoryError> {
+        self.db.bounded(async { generations::dropped_before_us(&**self.db.client().await?, schema).await }).await
     }
 
     async fn query(&self, schema: &StreamSchema, query: &HistoryQuery) -> Result<HistoryPage, HistoryError> {

@@ -65,6 +65,10 @@ async fn drop_oldest(db: &Database, schema: &StreamSchema, until_us: i64) -> Res
     let row = transaction.query_one(&format!("SELECT count(*) FROM {name}"), &[]).await.map_err(db_error)?;
     let sql = format!("SET LOCAL lock_timeout = {DROP_WAIT_MS_MAX}; DROP TABLE {name}");
     transaction.batch_execute(&sql).await.map_err(db_error)?;
+    let sql = "UPDATE contracts SET dropped_before = greatest(dropped_before, $2) WHERE stream = $1";
+    if row.get::<_, i64>(0) > 0 {
+        transaction.execute(sql, &[&schema.name, &Moment(part.end_us)]).await.map_err(db_error)?;
+    }
     transaction.commit().await.map_err(db_error)?;
     Ok(Some(row.get::<_, i64>(0).unsigned_abs()))
 }

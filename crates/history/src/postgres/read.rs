@@ -1,17 +1,13 @@
 use deadpool_postgres::Object;
 use headwater_domain::{RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
-use tokio_postgres::GenericClient;
 use tokio_postgres::types::ToSql;
 
 use super::error::classify;
 use super::partitions::parts;
-use super::prepare::stream_lock;
 use super::table::{Table, read_row};
 use super::value::Moment;
 use crate::spans::{Figures, by_rule, in_order, span_us};
-use crate::{
-    AllTimeQuery, Generation, HistoryError, HistoryPage, HistoryQuery, HistoryRow, PartitionProgress, VerdictFilter,
-};
+use crate::{AllTimeQuery, HistoryError, HistoryPage, HistoryQuery, HistoryRow, PartitionProgress, VerdictFilter};
 
 /// The first stretch of time that a page is looked for in; each next one is longer by the factor.
 const STRETCH_FIRST_US: i64 = 60_000_000;
@@ -144,53 +140,17 @@ pub(super) async fn rows(
 }
 
 pub(super) async fn progress(client: &Object, schema: &StreamSchema) -> Result<Vec<PartitionProgress>, HistoryError> {
-    let sql = "SELECT partition, next_offset, last_appended_ms, epoch FROM offsets
+    let sql = "SELECT partition, start_offset, next_offset, last_appended_ms, epoch FROM offsets
                WHERE stream = $1 AND next_offset IS NOT NULL ORDER BY partition";
     let rows = client.query(sql, &[&schema.name]).await.map_err(|error| classify(&error))?;
     let progress = |row: &tokio_postgres::Row| PartitionProgress {
         partition: row.get(0),
-        next: row.get(1),
-        last_appended_ms: row.get(2),
-        epoch: row.get(3),
+        start: row.get(1),
+        next: row.get(2),
+        last_appended_ms: row.get(3),
+        epoch: row.get(4),
     };
     Ok(rows.iter().map(progress).collect())
-}
-
-pub(super) async fn current_generation(
-    client: &(impl GenericClient + Sync),
-    schema: &StreamSchema,
-) -> Result<Option<(Generation, String)>, HistoryError> {
-    let sql = "SELECT number, shards, fingerprint FROM generations WHERE stream = $1 AND current";
-    let row = client.query_opt(sql, &[&schema.name]).await.map_err(|error| classify(&error))?;
-    Ok(row.map(|row| (Generation { number: row.get(0), shards: row.get::<_, i32>(1).unsigned_abs() }, row.get(2))))
-}
-
-pub(super) async fn generation(
-    client: &mut Object,
-    namespace: &str,
-    schema: &StreamSchema,
-    shards: u32,
-    fingerprint: &str,
-) -> Result<Generation, HistoryError> {
-    let db = |error: tokio_postgres::Error| classify(&error);
-    let transaction = client.transaction().await.map_err(db)?;
-    stream_lock(&*transaction, namespace, schema).await?;
-    if let Some((current, of)) = current_generation(&*transaction, schema).await?
-        && (current.shards, of.as_str()) == (shards, fingerprint)
-    {
-        return Ok(current);
-    }
-    transaction
-        .execute("UPDATE generations SET current = false WHERE stream = $1 AND current", &[&schema.name])
-        .await
-        .map_err(db)?;
-    let sql = "INSERT INTO generations (stream, number, shards, fingerprint, current)
-               SELECT $1, coalesce(max(number), 0) + 1, $2, $3, true FROM generations WHERE stream = $1
-               RETURNING number";
-    let signed = i32::try_from(shards).unwrap_or(i32::MAX);
-    let row = transaction.query_one(sql, &[&schema.name, &signed, &fingerprint]).await.map_err(db)?;
-    transaction.commit().await.map_err(db)?;
-    Ok(Generation { number: row.get(0), shards })
 }
 
 /// A page is looked for in stretches of time that grow, part by part: nothing sorts a whole day to show its first events.

@@ -5,6 +5,7 @@
 
 mod commit;
 mod explain;
+mod generations;
 mod prepare;
 mod prune;
 mod read;
@@ -20,8 +21,8 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 
 use crate::{
-    AllTimeQuery, CommitOutcome, ExplainPage, ExplainQuery, Generation, History, HistoryError, HistoryPage,
-    HistoryQuery, Ownership, PartitionProgress,
+    AllTimeQuery, BuildOutcome, CommitOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord, History,
+    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress,
 };
 
 /// Longest wait for another process that writes to the file.
@@ -193,13 +194,37 @@ impl History for SqliteHistory {
         fingerprint: &str,
     ) -> Result<Generation, HistoryError> {
         let (stream, fingerprint) = (schema.name.clone(), fingerprint.to_owned());
-        self.write(move |connection| read::generation(connection, &stream, shards, &fingerprint)).await
+        self.write(move |connection| generations::ensure(connection, &stream, shards, &fingerprint)).await
     }
 
-    async fn current_generation(&self, schema: &StreamSchema) -> Result<Option<Generation>, HistoryError> {
+    async fn generations(&self, schema: &StreamSchema) -> Result<Vec<GenerationRecord>, HistoryError> {
         let stream = schema.name.clone();
-        let current = self.read(move |connection| read::current_generation(connection, &stream)).await?;
-        Ok(current.map(|(generation, _)| generation))
+        self.read(move |connection| generations::generations(connection, &stream)).await
+    }
+
+    async fn build_generation(&self, schema: &StreamSchema, request_id: &str) -> Result<BuildOutcome, HistoryError> {
+        let (stream, request_id) = (schema.name.clone(), request_id.to_owned());
+        self.write(move |connection| generations::build(connection, &stream, &request_id)).await
+    }
+
+    async fn switch_generation(&self, schema: &StreamSchema, number: i64) -> Result<bool, HistoryError> {
+        let stream = schema.name.clone();
+        self.write(move |connection| generations::switch(connection, &stream, number)).await
+    }
+
+    async fn cancel_generation(&self, schema: &StreamSchema, number: i64) -> Result<bool, HistoryError> {
+        let stream = schema.name.clone();
+        self.write(move |connection| generations::cancel(connection, &stream, number)).await
+    }
+
+    async fn forget_generation(&self, schema: &StreamSchema, number: i64) -> Result<(), HistoryError> {
+        let stream = schema.name.clone();
+        self.write(move |connection| generations::forget(connection, &stream, number)).await
+    }
+
+    async fn dropped_before_us(&self, schema: &StreamSchema) -> Result<Option<i64>, HistoryError> {
+        let schema = schema.clone();
+        self.read(move |connection| generations::dropped_before_us(connection, &schema)).await
     }
 
     async fn query(&self, schema: &StreamSchema, query: &HistoryQuery) -> Result<HistoryPage, HistoryError> {

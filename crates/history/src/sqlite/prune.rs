@@ -41,7 +41,14 @@ fn forget(
         let until_us = needed.map_or(events_before_us, |needed| needed.min(events_before_us));
         let table = Table::of(schema);
         let sql = format!("DELETE FROM {} WHERE {} < ?1", table.name, table.time);
-        removed += transaction.execute(&sql, [day_of(until_us).saturating_mul(DAY_US)])?;
+        let until_us = day_of(until_us).saturating_mul(DAY_US);
+        let events = transaction.execute(&sql, [until_us])?;
+        if events > 0 {
+            let sql =
+                "UPDATE contracts SET dropped_before_us = max(ifnull(dropped_before_us, ?2), ?2) WHERE stream = ?1";
+            transaction.execute(sql, params![schema.name, until_us])?;
+        }
+        removed += events;
     }
     Ok(removed)
 }

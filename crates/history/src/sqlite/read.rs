@@ -1,13 +1,11 @@
 use headwater_domain::{RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use rusqlite::types::Value as Sql;
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::classify;
 use super::table::{Table, read_row};
 use crate::spans::{Figures, by_rule, in_order, span_us};
-use crate::{
-    AllTimeQuery, Generation, HistoryError, HistoryPage, HistoryQuery, HistoryRow, PartitionProgress, VerdictFilter,
-};
+use crate::{AllTimeQuery, HistoryError, HistoryPage, HistoryQuery, HistoryRow, PartitionProgress, VerdictFilter};
 
 pub(super) fn span_counts(
     connection: &Connection,
@@ -117,48 +115,17 @@ pub(super) fn rows(
 }
 
 pub(super) fn progress(connection: &Connection, stream: &str) -> Result<Vec<PartitionProgress>, HistoryError> {
-    let sql = "SELECT partition, next_offset, last_appended_ms, epoch FROM offsets
+    let sql = "SELECT partition, start_offset, next_offset, last_appended_ms, epoch FROM offsets
                WHERE stream = ?1 AND next_offset IS NOT NULL ORDER BY partition";
     let read = || {
         let mut statement = connection.prepare_cached(sql)?;
         let rows = statement.query_map([stream], |row| {
-            let (partition, next, last_appended_ms) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(PartitionProgress { partition, next, last_appended_ms, epoch: row.get(3)? })
+            let (partition, start, next) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            Ok(PartitionProgress { partition, start, next, last_appended_ms: row.get(3)?, epoch: row.get(4)? })
         })?;
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };
     read().map_err(|error| classify(&error))
-}
-
-pub(super) fn current_generation(
-    connection: &Connection,
-    stream: &str,
-) -> Result<Option<(Generation, String)>, HistoryError> {
-    let sql = "SELECT number, shards, fingerprint FROM generations WHERE stream = ?1 AND current";
-    let generation =
-        |row: &rusqlite::Row<'_>| Ok((Generation { number: row.get(0)?, shards: row.get(1)? }, row.get(2)?));
-    connection.query_row(sql, [stream], generation).optional().map_err(|error| classify(&error))
-}
-
-pub(super) fn generation(
-    connection: &mut Connection,
-    stream: &str,
-    shards: u32,
-    fingerprint: &str,
-) -> Result<Generation, HistoryError> {
-    let db = |error: rusqlite::Error| classify(&error);
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(db)?;
-    if let Some((current, of)) = current_generation(&transaction, stream)?
-        && (current.shards, of.as_str()) == (shards, fingerprint)
-    {
-        return Ok(current);
-    }
-    transaction.execute("UPDATE generations SET current = 0 WHERE stream = ?1 AND current", [stream]).map_err(db)?;
-    let sql = "INSERT INTO generations (stream, number, shards, fingerprint, current)
-               SELECT ?1, ifnull(max(number), 0) + 1, ?2, ?3, 1 FROM generations WHERE stream = ?1 RETURNING number";
-    let number = transaction.query_row(sql, params![stream, shards, fingerprint], |row| row.get(0)).map_err(db)?;
-    transaction.commit().map_err(db)?;
-    Ok(Generation { number, shards })
 }
 
 pub(super) fn query(

@@ -24,7 +24,8 @@ pub(crate) async fn a_partition_is_taken_with_a_greater_epoch_each_time(world: &
     assert_eq!(second.last, Some(Remembered { offset: 42, appended_ms: NOON_US / 1000 + 43, checksum: u32::MAX - 43 }));
     assert_eq!(second.newest_us, Some(NOON_US + 42 * SECOND_US));
     assert_eq!(world.history.take(&schema, 7, "one").await.unwrap().epoch, 1);
-    let progress = PartitionProgress { partition: 0, next: 43, last_appended_ms: NOON_US / 1000 + 43, epoch: 2 };
+    let progress =
+        PartitionProgress { partition: 0, start: 40, next: 43, last_appended_ms: NOON_US / 1000 + 43, epoch: 2 };
     assert_eq!(world.history.progress(&schema).await.unwrap(), [progress]);
 }
 

@@ -7,6 +7,7 @@ mod changes;
 mod commits;
 mod events;
 mod explain;
+mod generations;
 mod postgres_only;
 mod proxy;
 mod reads;
@@ -58,9 +59,12 @@ on_both! {
         pages_are_by_time_and_id
         queries_filter
         distinct_over_all_time
-        generations_follow_the_fingerprint
         old_batches_and_days_are_forgotten
         before_prepare_the_history_is_unavailable;
+    generations:
+        generations_follow_the_fingerprint
+        a_generation_is_built_beside_and_switched_to
+        a_build_is_given_up;
     explain:
         an_id_is_explained
         explanations_come_in_pages

@@ -1,7 +1,7 @@
 //! Replays, counts, pages, generations and forgetting.
 
 use headwater_domain::{RecordedBatch, RuleCounts, SpanAsk, StoredEvent, Value, judge, span_start_us};
-use headwater_history::{AllTimeQuery, Generation, HistoryError, HistoryQuery, VerdictFilter};
+use headwater_history::{AllTimeQuery, HistoryError, HistoryQuery, VerdictFilter};
 
 use crate::events::{DAY_US, ID, KIND, NOON_US, SECOND_US, USER, batch, clicks, counted, event, flagged, views};
 use crate::world::World;
@@ -223,25 +223,6 @@ pub(crate) async fn distinct_over_all_time(world: &World) {
     assert_eq!(world.history.all_time_distinct(&schema, &users).await.unwrap(), (figures(&[("", 6)]), 1));
 }
 
-pub(crate) async fn generations_follow_the_fingerprint(world: &World) {
-    let schema = clicks();
-    world.ready(&schema).await;
-    assert_eq!(world.history.current_generation(&schema).await.unwrap(), None);
-    let mut at_once = tokio::task::JoinSet::new();
-    for _ in 0..4 {
-        let (history, schema) = (world.again(), schema.clone());
-        at_once.spawn(async move { history.generation(&schema, 4, "f1").await.unwrap() });
-    }
-    let first = Generation { number: 1, shards: 4 };
-    assert_eq!(at_once.join_all().await, [first; 4]);
-    assert_eq!(world.history.current_generation(&schema).await.unwrap(), Some(first));
-    for (shards, fingerprint, number) in [(4, "f2", 2), (4, "f2", 2), (16, "f2", 3), (4, "f1", 4)] {
-        let generation = world.history.generation(&schema, shards, fingerprint).await.unwrap();
-        assert_eq!(generation, Generation { number, shards });
-        assert_eq!(world.again().current_generation(&schema).await.unwrap(), Some(generation));
-    }
-}
-
 pub(crate) async fn old_batches_and_days_are_forgotten(world: &World) {
     const FUTURE_MS: i64 = 4_000_000_000_000;
     let schema = clicks();
@@ -277,7 +258,10 @@ pub(crate) async fn old_batches_and_days_are_forgotten(world: &World) {
     assert_eq!((rows.len(), offsets.is_sorted()), (12, true), "{offsets:?}");
     let next = world.history.rows(&schema, 0, offsets[4] + 1, 40, 3).await.unwrap();
     assert_eq!(next.iter().map(|row| row.offset).collect::<Vec<_>>(), offsets[5..8]);
+    assert_eq!(world.history.dropped_before_us(&schema).await.unwrap(), None);
     assert_eq!(world.history.prune(&schema, FUTURE_MS, Some(midday)).await.unwrap(), 6);
+    let dropped_us = world.history.dropped_before_us(&schema).await.unwrap().unwrap();
+    assert!((midday - DAY_US..=midday).contains(&dropped_us), "{dropped_us}");
     assert_eq!(world.history.prune(&schema, FUTURE_MS, Some(midday)).await.unwrap(), 0);
     let kept = world.history.batches(&schema, 0, None, 9).await.unwrap();
     assert_eq!(kept.iter().map(|batch| (batch.first, batch.stored.len())).collect::<Vec<_>>(), [(40, 3)]);
@@ -302,7 +286,7 @@ pub(crate) async fn before_prepare_the_history_is_unavailable(world: &World) {
     for error in [
         world.history.take(&schema, 0, "test").await.unwrap_err(),
         world.history.progress(&schema).await.unwrap_err(),
-        world.history.current_generation(&schema).await.unwrap_err(),
+        world.history.generations(&schema).await.unwrap_err(),
     ] {
         assert!(matches!(error, HistoryError::Unavailable(_)), "{error}");
     }

@@ -10,4 +10,5 @@ mod interrupt;
 mod proto_json;
 pub(crate) mod publish;
 mod quantities;
+pub(crate) mod rebuild;
 pub(crate) mod stats;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use headwater_history::{
-    AllTimeQuery, CommitOutcome, ExplainPage, ExplainQuery, Generation, History, HistoryError, HistoryPage,
-    HistoryQuery, Ownership, PartitionProgress,
+    AllTimeQuery, BuildOutcome, CommitOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord, History,
+    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress,
 };
 
 use crate::database::Database;
@@ -117,8 +117,28 @@ impl History for SimHistory {
         self.call("generation", self.real().generation(schema, shards, fingerprint)).await
     }
 
-    async fn current_generation(&self, schema: &StreamSchema) -> Result<Option<Generation>, HistoryError> {
-        self.call("current_generation", self.real().current_generation(schema)).await
+    async fn generations(&self, schema: &StreamSchema) -> Result<Vec<GenerationRecord>, HistoryError> {
+        self.call("generations", self.real().generations(schema)).await
+    }
+
+    async fn build_generation(&self, schema: &StreamSchema, request_id: &str) -> Result<BuildOutcome, HistoryError> {
+        self.call("build_generation", self.real().build_generation(schema, request_id)).await
+    }
+
+    async fn switch_generation(&self, schema: &StreamSchema, number: i64) -> Result<bool, HistoryError> {
+        self.call("switch_generation", self.real().switch_generation(schema, number)).await
+    }
+
+    async fn cancel_generation(&self, schema: &StreamSchema, number: i64) -> Result<bool, HistoryError> {
+        self.call("cancel_generation", self.real().cancel_generation(schema, number)).await
+    }
+
+    async fn forget_generation(&self, schema: &StreamSchema, number: i64) -> Result<(), HistoryError> {
+        self.call("forget_generation", self.real().forget_generation(schema, number)).await
+    }
+
+    async fn dropped_before_us(&self, schema: &StreamSchema) -> Result<Option<i64>, HistoryError> {
+        self.call("dropped_before_us", self.real().dropped_before_us(schema)).await
     }
 
     async fn query(&self, schema: &StreamSchema, query: &HistoryQuery) -> Result<HistoryPage, HistoryError> {
