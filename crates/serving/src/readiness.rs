@@ -260,7 +260,10 @@ mod tests {
         assert!(readiness.is_ready());
         let report = readiness.report();
         assert!(report.ready);
-        assert_eq!((report.troubles[0].name.as_str(), report.troubles[0].reason.as_str()), ("page-events/3", "stopped"));
+        assert_eq!(
+            (report.troubles[0].name.as_str(), report.troubles[0].reason.as_str()),
+            ("page-events/3", "stopped")
+        );
         readiness.trouble("page-events/3", None);
         assert_eq!(readiness.report().troubles, []);
     }

@@ -70,7 +70,8 @@ impl Stage {
         let head = "syntax = \"proto3\";\npackage acme;\nimport \"google/protobuf/timestamp.proto\";\n\
                     import \"buf/validate/validate.proto\";\nimport \"headwater/stream/v1/stream.proto\";\n";
         std::fs::create_dir(contracts.path().join("acme")).unwrap();
-        std::fs::write(contracts.path().join("acme").join(format!("{name}.proto")), format!("{head}{messages}")).unwrap();
+        std::fs::write(contracts.path().join("acme").join(format!("{name}.proto")), format!("{head}{messages}"))
+            .unwrap();
         let postgres = fresh_database(&require(POSTGRES)).await.unwrap();
         let (kafka, registry, redis) = (require(KAFKA), require(REGISTRY), require(REDIS));
         Self { contracts, streams, kafka, registry, redis, postgres, name }
@@ -206,7 +207,8 @@ impl Stage {
         let (admin, topic) = (self.admin(), self.stream(number));
         admin.delete_topics(&[topic], &admin_options()).await.unwrap()[0].as_ref().unwrap();
         within(ADMIN_MAX, "the topic is made again", || async {
-            let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
+            let new =
+                NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
             match &admin.create_topics([&new], &admin_options()).await.unwrap()[0] {
                 Ok(_) => Ok(()),
                 Err((_, code)) => Err(code.to_string()),
