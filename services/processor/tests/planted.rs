@@ -53,7 +53,7 @@ fn is_caught(bug: Bug) {
             let line = problems.lines().find(|line| line.contains(sign));
             if let Some(line) = line {
                 let shown: String = line.chars().take(200).collect();
-                println!("{}: caught by {} seeds: {shown}", bug.name(), seed + 1);
+                println!("{}: caught by seed {seed}, of {SEEDS_MAX}: {shown}", bug.name());
             }
             line.is_none()
         });

@@ -1,4 +1,4 @@
-//! The whole test run: doc tests, real servers up, cargo nextest, real servers down.
+//! The whole test run: doc tests, tests with planted bugs, real servers up, cargo nextest, real servers down.
 
 use std::env;
 use std::ffi::OsString;
@@ -20,7 +20,8 @@ use crate::parts;
 /// Ended by Ctrl-C or SIGTERM: what a shell says then.
 const INTERRUPTED: u8 = 130;
 
-/// Runs all tests, or with arguments of nextest those that they choose (and no doc tests then).
+/// Runs all tests, or with arguments of nextest those that they choose (then neither doc tests nor those with planted
+/// bugs).
 ///
 /// Where the four `HEADWATER_TEST_…` variables are set, those servers are used and none is started.
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
@@ -33,11 +34,17 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     let select = Selection::of(arguments);
     let mut build = cargo(root, &select.nextest(&["--no-run"]));
     let mut code = steps.run(&mut build)?;
+    if code == 0 && arguments.is_empty() {
+        code = steps.run(&mut cargo(root, &planted(&["--no-run"])))?;
+    }
     let compiled_s = began.elapsed().as_secs();
 
     if code == 0 && arguments.is_empty() {
         let doc_tests = ["test", "--doc", "--workspace", "--quiet"].map(str::to_owned).to_vec();
         code = steps.run(&mut cargo(root, &locked(doc_tests)))?;
+    }
+    if code == 0 && arguments.is_empty() {
+        code = steps.run(&mut cargo(root, &planted(&["--success-output", "final"])))?;
     }
     if code == 0 {
         let folder = run_folder()?;
@@ -100,6 +107,14 @@ impl<'a> Selection<'a> {
         all.extend(self.arguments.iter().cloned());
         all
     }
+}
+
+/// The tests of the tests: what they test is built once more, with bugs that can be planted in it. By `--workspace`, so
+/// that nothing else is.
+fn planted(more: &[&str]) -> Vec<String> {
+    let features = "headwater-ingest/planted-bugs,headwater-processor/planted-bugs";
+    let all = ["nextest", "run", "--workspace", "--features", features, "--test", "planted"];
+    locked(all.iter().chain(more).map(|&argument| argument.to_owned()).collect())
 }
 
 /// In CI a stale Cargo.lock is a mistake; at a desk cargo may mend it.
