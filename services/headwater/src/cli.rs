@@ -1,7 +1,7 @@
 use clap::{Arg, ArgAction, Args, Command};
 use headwater_serving::settings::augment_clap;
 
-use crate::commands::{generate, publish, rebuild, stats};
+use crate::commands::{generate, publish, rebuild, stats, verdict};
 
 /// What is built with planted bugs is no release, and says so.
 const VERSION: &str = match headwater_planted::ON {
@@ -36,6 +36,7 @@ pub(crate) fn command() -> Command {
             Command::new("publish").about("Publish a file of newline-delimited JSON; the same file twice counts once"),
         ))
         .subcommand(stats::Args::augment_args(Command::new("stats").about("Read live statistics")))
+        .subcommand(verdict::Args::augment_args(Command::new("explain").about("Tell what became of an event, by its id")))
         .subcommand(rebuild::Args::augment_args(
             Command::new("rebuild").about("Build statistics anew from the stored events, while events flow"),
         ))

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use crate::commands::{generate, publish, rebuild, stats};
+use crate::commands::{generate, publish, rebuild, stats, verdict};
 
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             Some(("publish", matches)) => publish::run(publish::Args::from_arg_matches(matches)?).await,
             Some(("generate", matches)) => generate::run(generate::Args::from_arg_matches(matches)?).await,
             Some(("stats", matches)) => stats::run(stats::Args::from_arg_matches(matches)?).await,
+            Some(("explain", matches)) => verdict::run(verdict::Args::from_arg_matches(matches)?).await,
             Some(("rebuild", matches)) => rebuild::run(rebuild::Args::from_arg_matches(matches)?).await,
             _ => unreachable!("clap asks for a command"),
         }

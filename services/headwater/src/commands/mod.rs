@@ -12,3 +12,4 @@ pub(crate) mod publish;
 mod quantities;
 pub(crate) mod rebuild;
 pub(crate) mod stats;
+pub(crate) mod verdict;
