@@ -9,8 +9,8 @@ use headwater_contracts::{Contracts, v1};
 use headwater_event_log::registry::SqliteRegistry;
 use headwater_event_log::sqlite::{SqliteLog, SqliteLogOptions};
 use headwater_event_log::{EventLog, NewRecord, ProtoSchema, SchemaRegistry, TopicSpec, frame};
-use headwater_history::History;
 use headwater_history::sqlite::SqliteHistory;
+use headwater_history::{GenerationState, History};
 use headwater_live::memory::MemoryLive;
 use headwater_live::{Figure, Figures, GenerationKey, LiveStatistics, ReadRequest};
 use headwater_processor::{Outside, Processor, ProcessorOptions};
@@ -101,8 +101,8 @@ async fn what_was_lost_is_replayed_or_rebuilt_from_rows() {
             *end = (position.offset + 1).max(*end);
         }
     }
-    let generation = GenerationKey { stream: STREAM.into(), generation: 1, shards: 3 };
-    let read = || async {
+    let generation = |generation| GenerationKey { stream: STREAM.into(), generation, shards: 3 };
+    let read_of = async |number| {
         let request = ReadRequest {
             stat: 0,
             kind: stream.schema.stats[0].kind,
@@ -112,9 +112,10 @@ async fn what_was_lost_is_replayed_or_rebuilt_from_rows() {
             skip: 0,
             limit: 100,
         };
-        let figures = live.read(&generation, &request).await.unwrap();
+        let figures = live.read(&generation(number), &request).await.unwrap();
         (figures.applied == ends).then_some(figures)
     };
+    let read = || read_of(1);
     let right: Figures = eventually("every event counted", read).await;
     let units = right.entries.iter().map(|(_, figure)| match figure {
         Figure::Units(units) => *units,
@@ -132,6 +133,15 @@ async fn what_was_lost_is_replayed_or_rebuilt_from_rows() {
     }
     live.clear();
     assert_eq!(eventually("what was pruned", read).await, right, "rebuilt from rows");
+
+    // A new generation is built of rows too, and read only when it is whole.
+    history.build_generation(&stream.schema, "test").await.unwrap();
+    let current = || async {
+        let newest = history.generations(&stream.schema).await.unwrap().remove(0);
+        (newest.state == GenerationState::Current).then_some(newest.generation.number)
+    };
+    assert_eq!(eventually("the new generation", current).await, 2);
+    assert_eq!(read_of(2).await, Some(right), "built beside");
     stop.cancel();
     running.await.unwrap();
 }
