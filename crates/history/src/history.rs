@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use headwater_domain::{BatchCommit, Duplicate, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use thiserror::Error;
 
-use crate::{BuildOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord};
+use crate::{BuildOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord, Resumed};
 
 /// The last record that a partition's offset stands for: tells a topic made anew from the one that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Ownership {
     pub last: Option<Remembered>,
     /// Time of the newest event that was ever stored from the partition, in microseconds since the Unix epoch.
     pub newest_us: Option<i64>,
+    /// What is added to a record's offset in the log for its offset here: 0 until a topic was made anew.
+    pub log_shift: i64,
 }
 
 /// How a commit ended.
@@ -59,6 +61,8 @@ pub struct PartitionProgress {
     pub last_appended_ms: i64,
     /// The epoch of its owner.
     pub epoch: i64,
+    /// What is added to a record's offset in the log for its offset here.
+    pub log_shift: i64,
 }
 
 /// Which events, by verdict.
@@ -161,6 +165,13 @@ pub trait History: Send + Sync + 'static {
     /// # Errors
     /// `Unavailable`: nothing is known to be stored; commit the same batch again, which finds out. `Refused`.
     async fn commit(&self, schema: &StreamSchema, batch: &BatchCommit) -> Result<CommitOutcome, HistoryError>;
+
+    /// Says that a partition goes on with the record at the log's offset `from`, whatever was read of the log before.
+    /// Its offsets here go on where they ended, its last record is forgotten, and who had it is fenced.
+    ///
+    /// # Errors
+    /// `Unavailable`; `Refused` where nothing was ever stored of it.
+    async fn resume(&self, schema: &StreamSchema, partition: i32, from: i64) -> Result<Resumed, HistoryError>;
 
     /// How many stored events, which the rule looks at, each key has in each span, of one partition; in the order asked.
     ///

@@ -8,6 +8,7 @@ mod explain;
 mod generation;
 mod history;
 pub mod postgres;
+mod resume;
 mod spans;
 pub mod sqlite;
 mod storable;
@@ -18,4 +19,5 @@ pub use history::{
     AllTimeQuery, CommitOutcome, History, HistoryError, HistoryPage, HistoryQuery, HistoryRow, Ownership,
     PartitionProgress, Remembered, VerdictFilter,
 };
+pub use resume::Resumed;
 pub use storable::{ID_BYTES_MAX, INDEXED_BYTES_MAX, NotStorable, storable};

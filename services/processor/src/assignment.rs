@@ -58,7 +58,7 @@ enum StartError {
     Live(#[from] LiveError),
 }
 
-/// A partition that was taken in the history, and where its reader begins.
+/// A partition that was taken in the history, and where its reader begins. Offsets are the log's.
 struct Taken {
     place: TopicPartition,
     ownership: Ownership,
@@ -291,7 +291,7 @@ impl Assignment {
                 stream: Arc::clone(stream),
                 place: taken.place.clone(),
                 ownership: taken.ownership,
-                next: taken.next,
+                next: taken.next + taken.ownership.log_shift,
                 remembered: taken.remembered,
                 hints: self.hints.0.clone(),
                 batches,
@@ -402,7 +402,9 @@ async fn take(shared: &Shared, stream: &StreamContract, place: &TopicPartition) 
     let marks = shared.log(read).await;
     let Watermarks { low, high } = marks.map_err(|error| not_taken(epoch, Stopped::refused(&error)))?;
     let begin = |next, remembered| Ok(Taken { place: place.clone(), ownership, next, remembered });
-    match (ownership.next, ownership.last) {
+    let in_log = |offset| offset - ownership.log_shift;
+    let last = ownership.last.map(|last| Remembered { offset: in_log(last.offset), ..last });
+    match (ownership.next.map(in_log), last) {
         (None, _) => begin(low, None),
         (Some(next), _) if next < low || next > high => Err(not_taken(epoch, Stopped::outside(place, next, low, high))),
         (Some(next), Some(last)) if last.offset >= low => begin(next, Some(last)),

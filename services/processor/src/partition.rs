@@ -43,9 +43,9 @@ pub(crate) struct PartitionWork {
     pub(crate) stream: Arc<StreamContract>,
     pub(crate) place: TopicPartition,
     pub(crate) ownership: Ownership,
-    /// Offset of the first record that is not stored.
+    /// Offset of the first record that is not stored, in the history.
     pub(crate) next: i64,
-    /// The record before it, where the reader begins with it.
+    /// The record before it, where the reader begins with it. Its offset is the log's.
     pub(crate) remembered: Option<Remembered>,
     /// Hints for the log, lossy.
     pub(crate) hints: mpsc::Sender<Hint>,
@@ -71,6 +71,7 @@ impl PartitionWork {
         let options = &self.shared.options;
         let records = reader.read(options.batch_records_max, options.batch_bytes_max, options.batch_linger).await?;
         let records = self.verified(records)?;
+        let records = self.shifted(records);
         let Some(last) = records.last() else { return Ok(()) };
         let last = (last.offset, last.appended_ms, checksum(last));
         let decoded = self.decoded(&records).await?;
@@ -88,7 +89,7 @@ impl PartitionWork {
         // Nobody listens where no generation is filled.
         let _ = self.batches.send(Arc::new(batch));
         // A hint that does not fit is made up for by the next.
-        let _ = self.hints.try_send((self.place.clone(), self.next));
+        let _ = self.hints.try_send((self.place.clone(), self.next - self.ownership.log_shift));
         Ok(())
     }
 
@@ -106,6 +107,14 @@ impl PartitionWork {
             records.remove(0);
         }
         Ok(records)
+    }
+
+    /// Gives records their offsets in the history: the log's, until a topic was made anew.
+    fn shifted(&self, mut records: Vec<LogRecord>) -> Vec<LogRecord> {
+        if self.ownership.log_shift != 0 {
+            records.iter_mut().for_each(|record| record.offset += self.ownership.log_shift);
+        }
+        records
     }
 
     async fn decoded(&self, records: &[LogRecord]) -> Result<Vec<Decoded>, Stop> {
@@ -150,7 +159,7 @@ impl PartitionWork {
     async fn copy_dead_letters(&self, letters: &[DeadLetter]) -> Result<(), Stop> {
         let topic = format!("{}{}", self.stream.schema.name, self.shared.options.dead_letter_suffix);
         for chunk in letters.chunks(self.shared.options.batch_records_max) {
-            let records: Vec<NewRecord> = chunk.iter().map(|letter| dead_letter_record(&self.place, letter)).collect();
+            let records: Vec<NewRecord> = chunk.iter().map(|letter| self.dead_letter_record(letter)).collect();
             self.shared
                 .log(|| async {
                     let results = self.shared.outside.log.append(&topic, records.clone()).await;
@@ -167,22 +176,23 @@ impl PartitionWork {
         }
         Ok(())
     }
-}
 
-fn dead_letter_record(place: &TopicPartition, letter: &DeadLetter) -> NewRecord {
-    let text = |text: String| Bytes::from(text.into_bytes());
-    let bytes = |bytes: &Option<Vec<u8>>| bytes.clone().map(Bytes::from).unwrap_or_default();
-    NewRecord {
-        key: bytes(&letter.key),
-        value: bytes(&letter.value),
-        headers: vec![
-            ("headwater-topic".into(), text(place.topic.clone())),
-            ("headwater-partition".into(), text(place.partition.to_string())),
-            ("headwater-offset".into(), text(letter.offset.to_string())),
-            ("headwater-reason".into(), text(letter.reason.name().to_owned())),
-            ("headwater-field".into(), text(letter.field.clone())),
-            ("headwater-detail".into(), text(letter.detail.clone())),
-        ],
+    /// The copy of a dead letter. It names the place in the log.
+    fn dead_letter_record(&self, letter: &DeadLetter) -> NewRecord {
+        let text = |text: String| Bytes::from(text.into_bytes());
+        let bytes = |bytes: &Option<Vec<u8>>| bytes.clone().map(Bytes::from).unwrap_or_default();
+        NewRecord {
+            key: bytes(&letter.key),
+            value: bytes(&letter.value),
+            headers: vec![
+                ("headwater-topic".into(), text(self.place.topic.clone())),
+                ("headwater-partition".into(), text(self.place.partition.to_string())),
+                ("headwater-offset".into(), text((letter.offset - self.ownership.log_shift).to_string())),
+                ("headwater-reason".into(), text(letter.reason.name().to_owned())),
+                ("headwater-field".into(), text(letter.field.clone())),
+                ("headwater-detail".into(), text(letter.detail.clone())),
+            ],
+        }
     }
 }
 

@@ -39,6 +39,7 @@ mod partitions;
 mod prepare;
 mod prune;
 mod read;
+mod resume;
 mod session;
 mod table;
 mod value;
@@ -53,7 +54,7 @@ pub use connection::PostgresOptions;
 
 use crate::{
     AllTimeQuery, BuildOutcome, CommitOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord, History,
-    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress,
+    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress, Resumed,
 };
 use connection::{Database, within};
 use error::classify;
@@ -98,6 +99,11 @@ impl History for PostgresHistory {
 
     async fn commit(&self, schema: &StreamSchema, batch: &BatchCommit) -> Result<CommitOutcome, HistoryError> {
         self.commit_batch(schema, batch).await
+    }
+
+    async fn resume(&self, schema: &StreamSchema, partition: i32, from: i64) -> Result<Resumed, HistoryError> {
+        let work = async { resume::resume(&mut self.db.client().await?, schema, partition, from).await };
+        self.db.bounded(work).await
     }
 
     async fn span_counts(

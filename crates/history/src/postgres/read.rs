@@ -140,7 +140,7 @@ pub(super) async fn rows(
 }
 
 pub(super) async fn progress(client: &Object, schema: &StreamSchema) -> Result<Vec<PartitionProgress>, HistoryError> {
-    let sql = "SELECT partition, start_offset, next_offset, last_appended_ms, epoch FROM offsets
+    let sql = "SELECT partition, start_offset, next_offset, last_appended_ms, epoch, log_shift FROM offsets
                WHERE stream = $1 AND next_offset IS NOT NULL ORDER BY partition";
     let rows = client.query(sql, &[&schema.name]).await.map_err(|error| classify(&error))?;
     let progress = |row: &tokio_postgres::Row| PartitionProgress {
@@ -149,6 +149,7 @@ pub(super) async fn progress(client: &Object, schema: &StreamSchema) -> Result<V
         next: row.get(2),
         last_appended_ms: row.get(3),
         epoch: row.get(4),
+        log_shift: row.get(5),
     };
     Ok(rows.iter().map(progress).collect())
 }

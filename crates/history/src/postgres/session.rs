@@ -100,7 +100,7 @@ pub(super) async fn take(
     let latest = identity(&*transaction, schema, partition, "FOR UPDATE").await?;
     let sql = format!(
         "UPDATE offsets SET epoch = epoch + 1, owner = $3, {THIS_SESSION} WHERE stream = $1 AND partition = $2
-         RETURNING epoch, next_offset, last_offset, last_appended_ms, last_checksum, newest_us"
+         RETURNING epoch, next_offset, last_offset, last_appended_ms, last_checksum, newest_us, log_shift"
     );
     let row = transaction.query_one(&sql, &[&schema.name, &partition, &owner]).await.map_err(db_error)?;
     transaction.commit().await.map_err(db_error)?;
@@ -113,7 +113,8 @@ pub(super) async fn take(
         }
         _ => None,
     };
-    Ok((Ownership { epoch: row.get(0), next: row.get(1), last, newest_us: row.get(5) }, client))
+    let (epoch, next, newest_us, log_shift) = (row.get(0), row.get(1), row.get(5), row.get(6));
+    Ok((Ownership { epoch, next, last, newest_us, log_shift }, client))
 }
 
 /// A new session for an owner that lost its own, where it still is the owner; where not, no session.

@@ -21,13 +21,14 @@ pub(super) fn take(
 ) -> Result<Ownership, HistoryError> {
     let sql = "INSERT INTO offsets (stream, partition, epoch, owner) VALUES (?1, ?2, 1, ?3)
                ON CONFLICT (stream, partition) DO UPDATE SET epoch = epoch + 1, owner = excluded.owner
-               RETURNING epoch, next_offset, last_offset, last_appended_ms, last_checksum, newest_us";
+               RETURNING epoch, next_offset, last_offset, last_appended_ms, last_checksum, newest_us, log_shift";
     let ownership = |row: &rusqlite::Row<'_>| {
         let last = match (row.get(2)?, row.get(3)?, row.get(4)?) {
             (Some(offset), Some(appended_ms), Some(checksum)) => Some(Remembered { offset, appended_ms, checksum }),
             _ => None,
         };
-        Ok(Ownership { epoch: row.get(0)?, next: row.get(1)?, last, newest_us: row.get(5)? })
+        let (epoch, next, newest_us, log_shift) = (row.get(0)?, row.get(1)?, row.get(5)?, row.get(6)?);
+        Ok(Ownership { epoch, next, last, newest_us, log_shift })
     };
     connection.query_row(sql, params![stream, partition, owner], ownership).map_err(|error| classify(&error))
 }

@@ -14,16 +14,7 @@ pub(super) fn explain(
     if query.limit == 0 {
         return Ok(ExplainPage::default());
     }
-    let table = Table::of(schema);
-    let sql = statement(&Spelling {
-        mark: '?',
-        table: &table.name,
-        id: &table.id,
-        time: &table.time,
-        key: &table.key_text(schema.key),
-        appended_ms: "_appended_ms",
-        committed_ms: "committed_ms",
-    });
+    let sql = statement_of(schema);
     let looked = Looked::after(query.after);
     let (duplicates, dead) = (looked.duplicates_after.unzip(), looked.dead_after.unzip());
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
@@ -35,6 +26,19 @@ pub(super) fn explain(
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };
     Ok(ExplainPage::of(read().map_err(|error| classify(&error))?, query.limit))
+}
+
+fn statement_of(schema: &StreamSchema) -> String {
+    let table = Table::of(schema);
+    statement(&Spelling {
+        mark: '?',
+        table: &table.name,
+        id: &table.id,
+        time: &table.time,
+        key: &table.key_text(schema.key),
+        appended_ms: "_appended_ms",
+        committed_ms: "committed_ms",
+    })
 }
 
 fn explained(query: &ExplainQuery, row: &Row<'_>) -> rusqlite::Result<Explained> {
@@ -66,4 +70,47 @@ fn explained(query: &ExplainQuery, row: &Row<'_>) -> rusqlite::Result<Explained>
         },
     };
     Ok(Explained { partition, offset, committed_ms: row.get(14)?, fate })
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_domain::{Column, ColumnType};
+
+    use super::*;
+    use crate::sqlite::prepare::prepare;
+
+    #[test]
+    fn nothing_is_read_through_to_find_an_id() {
+        let column = |number, name: &str, kind| Column { number, name: name.to_owned(), kind };
+        let schema = StreamSchema {
+            name: "clicks".to_owned(),
+            table: "clicks".to_owned(),
+            message: "a.Click".to_owned(),
+            columns: vec![column(1, "id", ColumnType::Text), column(2, "offset", ColumnType::Time)],
+            id: 0,
+            key: 0,
+            time: 1,
+            indexes: vec![],
+            stats: vec![],
+            rules: vec![],
+        };
+        let mut connection = Connection::open_in_memory().expect("memory");
+        prepare(&mut connection, &[schema.clone().into()]).expect("prepared");
+        let plan = format!("EXPLAIN QUERY PLAN {}", statement_of(&schema));
+        let mut statement = connection.prepare(&plan).expect("a statement");
+        for at in 1..=8 {
+            statement.raw_bind_parameter(at, 1).expect("a parameter");
+        }
+        let (mut steps, mut rows) = (Vec::new(), statement.raw_query());
+        while let Some(row) = rows.next().expect("a row") {
+            steps.push(row.get::<_, String>(3).expect("a step"));
+        }
+        for table in ["clicks", "duplicates", "dead_letters", "batches"] {
+            let searched = format!("SEARCH {table} USING ");
+            assert!(steps.iter().any(|step| step.starts_with(&searched)), "{table}: {steps:#?}");
+            assert!(!steps.iter().any(|step| step.starts_with(&format!("SCAN {table}"))), "{table}: {steps:#?}");
+        }
+        // Only what was found is put in order.
+        assert_eq!(steps.iter().filter(|step| step.contains("TEMP B-TREE")).count(), 1, "{steps:#?}");
+    }
 }

@@ -9,6 +9,7 @@ mod generations;
 mod prepare;
 mod prune;
 mod read;
+mod resume;
 mod table;
 
 use std::path::Path;
@@ -22,7 +23,7 @@ use rusqlite::{Connection, ErrorCode};
 
 use crate::{
     AllTimeQuery, BuildOutcome, CommitOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord, History,
-    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress,
+    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress, Resumed,
 };
 
 /// Longest wait for another process that writes to the file.
@@ -147,6 +148,11 @@ impl History for SqliteHistory {
         crate::storable::check(schema, batch)?;
         let (schema, batch) = (schema.clone(), batch.clone());
         self.write(move |connection| commit::commit(connection, &schema, &batch)).await
+    }
+
+    async fn resume(&self, schema: &StreamSchema, partition: i32, from: i64) -> Result<Resumed, HistoryError> {
+        let stream = schema.name.clone();
+        self.write(move |connection| resume::resume(connection, &stream, partition, from)).await
     }
 
     async fn span_counts(

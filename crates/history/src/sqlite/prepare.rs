@@ -187,4 +187,18 @@ mod tests {
         assert_eq!(migrate(&mut connection), Ok(()));
         assert_eq!(migrate(&mut connection), Ok(()));
     }
+
+    #[test]
+    fn what_an_older_version_stored_is_kept() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        let first = own_tables::migrations::runner().set_target(refinery::Target::Version(1));
+        first.run(&mut connection).expect("the first version's tables");
+        let letters = "INSERT INTO dead_letters VALUES ('s', 0, 7, 1, 'BAD_FRAME', '', 'short', NULL, x'00')";
+        connection.execute_batch(letters).expect("a letter");
+        assert_eq!(migrate(&mut connection), Ok(()));
+        let (offset, id): (i64, Option<String>) = connection
+            .query_row("SELECT \"offset\", id FROM dead_letters", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .expect("the letter");
+        assert_eq!((offset, id), (7, None));
+    }
 }

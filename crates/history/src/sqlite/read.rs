@@ -115,13 +115,14 @@ pub(super) fn rows(
 }
 
 pub(super) fn progress(connection: &Connection, stream: &str) -> Result<Vec<PartitionProgress>, HistoryError> {
-    let sql = "SELECT partition, start_offset, next_offset, last_appended_ms, epoch FROM offsets
+    let sql = "SELECT partition, start_offset, next_offset, last_appended_ms, epoch, log_shift FROM offsets
                WHERE stream = ?1 AND next_offset IS NOT NULL ORDER BY partition";
     let read = || {
         let mut statement = connection.prepare_cached(sql)?;
         let rows = statement.query_map([stream], |row| {
             let (partition, start, next) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            Ok(PartitionProgress { partition, start, next, last_appended_ms: row.get(3)?, epoch: row.get(4)? })
+            let (last_appended_ms, epoch, log_shift) = (row.get(3)?, row.get(4)?, row.get(5)?);
+            Ok(PartitionProgress { partition, start, next, last_appended_ms, epoch, log_shift })
         })?;
         rows.collect::<rusqlite::Result<Vec<_>>>()
     };

@@ -1,7 +1,7 @@
 //! Taking partitions and committing batches.
 
 use headwater_domain::{Duplicate, Reason, Value};
-use headwater_history::{CommitOutcome, HistoryError, HistoryQuery, PartitionProgress, Remembered};
+use headwater_history::{CommitOutcome, HistoryError, HistoryQuery, PartitionProgress, Remembered, Resumed};
 
 use crate::events::{AT, DAY_US, ID, NOON_US, SECOND_US, USER, batch, clicks, counted, event, letter, shared, views};
 use crate::world::World;
@@ -24,9 +24,37 @@ pub(crate) async fn a_partition_is_taken_with_a_greater_epoch_each_time(world: &
     assert_eq!(second.last, Some(Remembered { offset: 42, appended_ms: NOON_US / 1000 + 43, checksum: u32::MAX - 43 }));
     assert_eq!(second.newest_us, Some(NOON_US + 42 * SECOND_US));
     assert_eq!(world.history.take(&schema, 7, "one").await.unwrap().epoch, 1);
-    let progress =
-        PartitionProgress { partition: 0, start: 40, next: 43, last_appended_ms: NOON_US / 1000 + 43, epoch: 2 };
+    let last_appended_ms = NOON_US / 1000 + 43;
+    let progress = PartitionProgress { partition: 0, start: 40, next: 43, last_appended_ms, epoch: 2, log_shift: 0 };
     assert_eq!(world.history.progress(&schema).await.unwrap(), [progress]);
+}
+
+pub(crate) async fn a_stopped_partition_goes_on_where_it_is_told(world: &World) {
+    let schema = clicks();
+    world.ready(&schema).await;
+    let refused = world.history.resume(&schema, 5, 0).await;
+    assert!(matches!(&refused, Err(HistoryError::Refused(text)) if text.contains("nothing stops it")), "{refused:?}");
+    world.committed(&schema, &batch(0, 1, 0, 5, views(0, 0..5))).await;
+
+    // The log lost 5 to 7: they stay a gap.
+    let resumed = world.history.resume(&schema, 0, 8).await.unwrap();
+    assert_eq!(resumed, Resumed { next: 8, log_shift: 0, skipped: 3 });
+    let late = batch(0, 1, 5, 6, views(0, 5..6));
+    assert_eq!(world.history.commit(&schema, &late).await, Ok(CommitOutcome::Fenced { epoch: 2, next: Some(8) }));
+    let owner = world.history.take(&schema, 0, "next").await.unwrap();
+    assert_eq!((owner.epoch, owner.next, owner.last, owner.log_shift), (3, Some(8), None, 0));
+    world.committed(&schema, &batch(0, 3, 8, 10, views(0, 8..10))).await;
+
+    // The log begins anew: its offset 0 is 10 here.
+    let resumed = world.history.resume(&schema, 0, 0).await.unwrap();
+    assert_eq!(resumed, Resumed { next: 10, log_shift: 10, skipped: 0 });
+    let owner = world.history.take(&schema, 0, "next").await.unwrap();
+    assert_eq!((owner.epoch, owner.next, owner.last, owner.log_shift), (5, Some(10), None, 10));
+    world.committed(&schema, &batch(0, 5, 10, 12, views(0, 10..12))).await;
+    assert_eq!(world.history.progress(&schema).await.unwrap()[0].log_shift, 10);
+    let batches = world.history.batches(&schema, 0, None, 10).await.unwrap();
+    let ranges: Vec<_> = batches.iter().map(|batch| (batch.first, batch.next, batch.stored.len())).collect();
+    assert_eq!(ranges, [(0, 5, 5), (5, 8, 0), (8, 10, 2), (10, 12, 2)]);
 }
 
 pub(crate) async fn a_batch_is_stored_once(world: &World) {

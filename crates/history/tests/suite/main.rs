@@ -39,6 +39,7 @@ macro_rules! on_both {
 on_both! {
     commits:
         a_partition_is_taken_with_a_greater_epoch_each_time
+        a_stopped_partition_goes_on_where_it_is_told
         a_batch_is_stored_once
         only_the_owner_at_its_offset_commits
         an_event_that_is_stored_is_a_duplicate

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 use headwater_history::{
     AllTimeQuery, BuildOutcome, CommitOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord, History,
-    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress,
+    HistoryError, HistoryPage, HistoryQuery, Ownership, PartitionProgress, Resumed,
 };
 
 use crate::database::Database;
@@ -102,6 +102,10 @@ impl History for SimHistory {
         limit: usize,
     ) -> Result<Vec<StoredEvent>, HistoryError> {
         self.call("rows", self.real().rows(schema, partition, first, before, limit)).await
+    }
+
+    async fn resume(&self, schema: &StreamSchema, partition: i32, from: i64) -> Result<Resumed, HistoryError> {
+        self.call("resume", self.real().resume(schema, partition, from)).await
     }
 
     async fn progress(&self, schema: &StreamSchema) -> Result<Vec<PartitionProgress>, HistoryError> {
