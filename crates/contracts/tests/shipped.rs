@@ -89,6 +89,27 @@ fn bytes_that_are_no_message_are_malformed() {
 }
 
 #[test]
+fn the_id_is_read_of_bytes_that_are_refused() {
+    let contracts = Contracts::shipped().unwrap();
+    let stream = contracts.stream("page-events").unwrap();
+    let mut event = page_event();
+    event.user_id.clear();
+    let whole = event.encode_to_vec();
+    let id = Some(event.event_id.clone());
+    assert!(stream.check(&whole).is_err());
+    assert_eq!(stream.id_in(&whole), id);
+    // Whatever comes after it: cut short, of a wrong type, or nothing that can be read.
+    assert_eq!(stream.id_in(&whole[..event.event_id.len() + 5]), id);
+    assert_eq!(stream.id_in(&[&whole[..], &[0x18, 0x01]].concat()), id, "user_id as a number");
+    assert_eq!(stream.id_in(&[&whole[..], &[0xff; 20]].concat()), id);
+    // The last of several is the event's, as for every reader of Protobuf.
+    assert_eq!(stream.id_in(&[&whole[..], &[0x0a, 0x01, b'z']].concat()).as_deref(), Some("z"));
+    for none in [&[][..], &[0x0a], &[0x0a, 0x05, b'x'], &[0x0a, 0x02, 0xc3, 0x28], &[0x08, 0x01], &[0xff; 20]] {
+        assert_eq!(stream.id_in(none), None, "{none:?}");
+    }
+}
+
+#[test]
 fn an_amount_is_of_the_scale_or_refused() {
     let contracts = Contracts::shipped().unwrap();
     let stream = contracts.stream("transactions").unwrap();

@@ -14,8 +14,8 @@ use headwater_contracts::v1::stats::{
 use headwater_domain::ConsistencyToken;
 use prost::Message;
 use support::calls::{
-    PAGE_TYPE, PAGES, TRANSACTIONS, accepted, click, fields, now_ms, pages, publish, publish_all, reason, record,
-    retry_delay, timestamp, transaction, transactions, with_deadline,
+    PAGE_TYPE, PAGES, TRANSACTIONS, accepted, click, explained, fields, now_ms, pages, publish, publish_all, reason,
+    record, retry_delay, timestamp, transaction, transactions, with_deadline,
 };
 use support::process::{Headwater, Stats, command, run};
 use tonic::{Code, Status};
@@ -26,13 +26,6 @@ fn asked(id: &str, at_least: &str) -> ExplainVerdictRequest {
 
 async fn explain(stats: &mut Stats, request: ExplainVerdictRequest) -> Result<ExplainVerdictResponse, Status> {
     Ok(stats.explain_verdict(with_deadline(request, Duration::from_secs(10))).await?.into_inner())
-}
-
-/// The records of an id, once what the token stands for is stored.
-async fn records(stats: &mut Stats, id: &str, at_least: &str) -> Vec<ExplainedRecord> {
-    let answer = explain(stats, asked(id, at_least)).await.unwrap();
-    assert_eq!(answer.next_page_token, "");
-    answer.records
 }
 
 /// Exit code and output of `headwater explain page-events`.
@@ -55,7 +48,7 @@ async fn whoever_published_an_event_is_told_what_became_of_it() {
     let event = PageEvent { timestamp: Some(timestamp(began_ms - 1234)), ..click("anna", "/") };
     let answer = publish(&mut ingest, PAGES, pages(std::slice::from_ref(&event))).await.unwrap();
     let place = accepted(&answer.results[0]).clone();
-    let found = records(&mut stats, &event.event_id, &answer.consistency_token).await;
+    let found = explained(&mut stats, PAGES, &event.event_id, &answer.consistency_token).await;
     assert_eq!(found.len(), 1, "{found:?}");
     let stored = &found[0];
     assert_eq!((stored.partition, stored.offset), (place.partition, place.offset));
@@ -74,7 +67,7 @@ async fn whoever_published_an_event_is_told_what_became_of_it() {
     let later = PageEvent { timestamp: Some(timestamp(began_ms)), ..event.clone() };
     let answer = publish(&mut ingest, PAGES, pages(&[event.clone(), later.clone()])).await.unwrap();
     let again: Vec<i64> = answer.results.iter().map(|result| accepted(result).offset).collect();
-    let found = records(&mut stats, &event.event_id, &answer.consistency_token).await;
+    let found = explained(&mut stats, PAGES, &event.event_id, &answer.consistency_token).await;
     assert_eq!(found.iter().map(|record| record.offset).collect::<Vec<_>>(), [place.offset, again[1], again[0]]);
     assert_eq!(found[1].time, later.timestamp);
     let Some(Outcome::Duplicate(of)) = &found[2].outcome else { panic!("{found:?}") };
@@ -90,9 +83,9 @@ async fn whoever_published_an_event_is_told_what_became_of_it() {
         })
         .collect();
     let token = publish_all(&mut ingest, PAGES, pages(&views)).await;
-    let tenth = records(&mut stats, &views[9].event_id, &token).await;
+    let tenth = explained(&mut stats, PAGES, &views[9].event_id, &token).await;
     assert!(matches!(&tenth[0].outcome, Some(Outcome::Stored(event)) if event.flagged_by.is_none()), "{tenth:?}");
-    let eleventh = records(&mut stats, &views[10].event_id, &token).await;
+    let eleventh = explained(&mut stats, PAGES, &views[10].event_id, &token).await;
     let Some(Outcome::Stored(verdict)) = &eleventh[0].outcome else { panic!("{eleventh:?}") };
     assert_eq!(verdict.flagged_by, Some(FlaggedBy { rule: "bot".into(), version: 1, count: 11 }));
     let definition = "more than 10 per user_id every 1 s where event_type = page_view".to_owned();
@@ -102,7 +95,7 @@ async fn whoever_published_an_event_is_told_what_became_of_it() {
     // Ahead of its arrival.
     let ahead = PageEvent { timestamp: Some(timestamp(now_ms() + 600_000)), ..click("far", "/far") };
     let token = publish_all(&mut ingest, PAGES, pages(std::slice::from_ref(&ahead))).await;
-    let letter = records(&mut stats, &ahead.event_id, &token).await;
+    let letter = explained(&mut stats, PAGES, &ahead.event_id, &token).await;
     let Some(Outcome::Dead(why)) = &letter[0].outcome else { panic!("{letter:?}") };
     assert_eq!((why.reason(), why.field.as_str()), (Reason::TimeAhead, "timestamp"));
     assert!(why.detail.contains("after its arrival; at most 300 s"), "{why:?}");
@@ -111,7 +104,7 @@ async fn whoever_published_an_event_is_told_what_became_of_it() {
     // Refused at once: nothing is known.
     let refused = PageEvent { user_id: String::new(), ..click("x", "/") };
     publish(&mut ingest, PAGES, vec![record(PAGE_TYPE, refused.encode_to_vec())]).await.unwrap();
-    assert!(records(&mut stats, &refused.event_id, "").await.is_empty());
+    assert!(explained(&mut stats, PAGES, &refused.event_id, "").await.is_empty());
 
     // The same by the command line.
     let (code, text) = told(&headwater, &[&event.event_id]).await;
@@ -195,7 +188,7 @@ async fn many_records_come_in_pages() {
     let other = PageEvent { timestamp: Some(timestamp(now_ms() - 86_400_000)), ..event.clone() };
     let events = [&event, &other, &event, &ahead, &event, &other, &event, &ahead, &event, &other].map(PageEvent::clone);
     let token = publish_all(&mut ingest, PAGES, pages(&events)).await;
-    let all = records(&mut stats, &event.event_id, &token).await;
+    let all = explained(&mut stats, PAGES, &event.event_id, &token).await;
     let kind = |record: &ExplainedRecord| match record.outcome.as_ref().unwrap() {
         Outcome::Stored(_) => 's',
         Outcome::Duplicate(_) => 'd',

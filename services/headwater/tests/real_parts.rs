@@ -8,17 +8,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use headwater_contracts::v1::error::Reason;
 use headwater_contracts::v1::event::PageEvent;
 use headwater_contracts::v1::ingest::ListStreamsRequest;
-use headwater_contracts::v1::stats::StatQuery;
+use headwater_contracts::v1::stats::explained_record::Outcome;
+use headwater_contracts::v1::stats::{ExplainedDeadLetter, StatQuery};
 use headwater_event_log::frame;
 use prost::Message;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use support::calls::{
-    PAGES, TRANSACTIONS, all_of, click, get, history, now_ms, pages, publish, publish_all, query, reason, retry_delay,
-    seconds, timestamp, transaction,
+    PAGES, TRANSACTIONS, all_of, click, explained, get, history, now_ms, pages, publish, publish_all, query, reason,
+    retry_delay, seconds, timestamp, transaction,
 };
 use support::parts::{Ports, Publisher, USERS};
 use support::process::{Headwater, Stats};
@@ -248,7 +250,8 @@ async fn garbage_is_set_aside(headwater: &Headwater, ports: &Ports) {
     let foreign = records.iter().zip(keys).map(|((_, value), key)| (Some(key), value.clone())).collect();
     produce(&ports.brokers(), foreign).await;
     // One without a key, and one that a foreign producer made well.
-    let well = framed(PAGES, click("well", "/good").encode_to_vec());
+    let well_made = click("well", "/good");
+    let well = framed(PAGES, well_made.encode_to_vec());
     produce(&ports.brokers(), vec![(None, Some(well.clone())), (Some("well"), Some(well))]).await;
     let token = publish_all(&mut ingest, PAGES, (2..20).flat_map(good).collect()).await;
     within(RECOVERY_MAX, "everything is sorted out", || {
@@ -278,6 +281,22 @@ async fn garbage_is_set_aside(headwater: &Headwater, ports: &Ports) {
         (0..4).map(|at| consumer.fetch_watermarks("page-events-dead-letters", at, within).unwrap().1).sum::<i64>()
     });
     assert_eq!(copies, records.len() as i64, "each is copied to the topic of dead letters");
+
+    // And whoever made them is told by their ids.
+    let outcomes = async |id: &str| -> Vec<Outcome> {
+        let found = explained(&mut stats.clone(), PAGES, id, &token).await;
+        assert!(found.iter().all(|record| record.committed_at.is_some()), "{found:?}");
+        found.into_iter().filter_map(|record| record.outcome).collect()
+    };
+    for (id, wanted, field) in
+        [(&no_user.event_id, Reason::InvalidField, "user_id"), (&ahead.event_id, Reason::TimeAhead, "timestamp")]
+    {
+        let found = outcomes(id).await;
+        let is_told = |letter: &ExplainedDeadLetter| letter.reason() == wanted && letter.field == field;
+        assert!(matches!(&found[..], [Outcome::Dead(letter)] if is_told(letter)), "{found:?}");
+    }
+    let found = outcomes(&well_made.event_id).await;
+    assert!(matches!(&found[..], [Outcome::Stored(_), Outcome::Duplicate(_)]), "{found:?}");
 }
 
 /// Appends records to the topic of page events as any producer could.

@@ -6,7 +6,8 @@ use headwater_contracts::v1::ingest::{
     Accepted, PublishRequest, PublishResponse, Record, RecordResult, Rejected, record_result::Result as Answer,
 };
 use headwater_contracts::v1::stats::{
-    GetStatsRequest, QueryHistoryRequest, QueryHistoryResponse, StatQuery, StatResult,
+    ExplainVerdictRequest, ExplainedRecord, GetStatsRequest, QueryHistoryRequest, QueryHistoryResponse, StatQuery,
+    StatResult,
 };
 use prost::Message;
 use prost_types::{Any, Timestamp};
@@ -164,6 +165,15 @@ pub(crate) fn all_of(stream: &str) -> QueryHistoryRequest {
 
 pub(crate) async fn history(stats: &mut Stats, request: QueryHistoryRequest) -> Result<QueryHistoryResponse, Status> {
     Ok(stats.query_history(with_deadline(request, DEADLINE)).await?.into_inner())
+}
+
+/// What became of the records with an event's id, once what the token stands for is stored; all on one page.
+pub(crate) async fn explained(stats: &mut Stats, stream: &str, id: &str, at_least: &str) -> Vec<ExplainedRecord> {
+    let (stream, id, at_least) = (stream.into(), id.into(), at_least.into());
+    let request = ExplainVerdictRequest { stream, id, at_least, ..ExplainVerdictRequest::default() };
+    let answer = stats.explain_verdict(with_deadline(request, DEADLINE)).await.unwrap().into_inner();
+    assert_eq!(answer.next_page_token, "");
+    answer.records
 }
 
 /// The page events of an answer.
