@@ -134,6 +134,7 @@ const WRONG: &[(&str, &str)] = &[
     ("postgres.url", "mysql://db"),
     ("postgres.pool_size_max", "0"),
     ("postgres.schema", "Head-Water"),
+    ("postgres.old_days", "keep"),
     ("processor.batch_records_max", "0"),
     ("processor.batch_bytes_max", "1"),
     ("processor.batch_linger_ms", "x"),
@@ -194,7 +195,7 @@ fn every_wrong_setting_is_named_at_once_whatever_its_source() {
     assert_eq!(by_env.0.len(), WRONG.len());
     assert_eq!(by_file.0.len(), WRONG.len());
     let text = by_env.to_string();
-    assert!(text.starts_with("51 settings are wrong:\n"), "{text}");
+    assert!(text.starts_with("52 settings are wrong:\n"), "{text}");
     let line = "kafka.linger_ms = \"abc\" (environment variable HEADWATER_KAFKA_LINGER_MS): \
                 expected a whole number from 0 to 60000 (ms)";
     assert!(text.contains(line), "{text}");

@@ -8,7 +8,7 @@ use anyhow::Context;
 use headwater_event_log::kafka::{KafkaLog, KafkaOptions};
 use headwater_event_log::registry::{ConfluentRegistry, SqliteRegistry};
 use headwater_event_log::sqlite::{SqliteLog, SqliteLogOptions};
-use headwater_history::postgres::{PostgresHistory, PostgresOptions};
+use headwater_history::postgres::{OldDays, PostgresHistory, PostgresOptions};
 use headwater_history::sqlite::SqliteHistory;
 use headwater_live::memory::MemoryLive;
 use headwater_live::redis::{RedisLive, RedisOptions};
@@ -44,6 +44,7 @@ pub(crate) fn production(settings: &Settings) -> anyhow::Result<Outside> {
         connect_timeout: CONNECT_TIMEOUT,
         statement_timeout: STATEMENT_TIMEOUT,
         schema: settings.postgres.schema.clone(),
+        old_days: if settings.postgres.old_days == "detach" { OldDays::Detach } else { OldDays::Drop },
     })
     .context("postgres.url")?;
     let redis = &settings.redis;

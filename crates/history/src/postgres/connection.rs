@@ -23,10 +23,23 @@ pub struct PostgresOptions {
     pub statement_timeout: Duration,
     /// The Postgres schema that holds every table: `[a-z_][a-z0-9_]{0,62}`. Made where it is missing.
     pub schema: String,
+    /// What becomes of days of events that `prune` takes away.
+    pub old_days: OldDays,
+}
+
+/// What becomes of days of events that are too old.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OldDays {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// They stay as tables of their own, for somebody to keep elsewhere and drop: `page_events$20261121` is detached from
+    /// `page_events`, and called `page_events$20261121_1`.
+    Detach,
 }
 
 impl PostgresOptions {
-    /// The defaults: 8 connections, 5 s to connect, 30 s for a statement, schema `headwater`.
+    /// The defaults: 8 connections, 5 s to connect, 30 s for a statement, schema `headwater`, old days are dropped.
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
@@ -34,6 +47,7 @@ impl PostgresOptions {
             connect_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(30),
             schema: "headwater".to_owned(),
+            old_days: OldDays::default(),
         }
     }
 }
@@ -46,6 +60,7 @@ pub(super) struct Database {
     statement_timeout: Duration,
     /// Name of the Postgres schema.
     pub(super) namespace: String,
+    pub(super) old_days: OldDays,
 }
 
 impl Database {
@@ -91,7 +106,14 @@ impl Database {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| HistoryError::Refused(error.to_string()))?;
-        Ok(Self { pool, config, connect_timeout, statement_timeout, namespace: options.schema.clone() })
+        Ok(Self {
+            pool,
+            config,
+            connect_timeout,
+            statement_timeout,
+            namespace: options.schema.clone(),
+            old_days: options.old_days,
+        })
     }
 
     /// A connection of the pool.

@@ -50,7 +50,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_domain::{BatchCommit, RecordedBatch, SpanAsk, StoredEvent, StreamSchema};
 
-pub use connection::PostgresOptions;
+pub use connection::{OldDays, PostgresOptions};
 
 use crate::{
     AllTimeQuery, BuildOutcome, CommitOutcome, ExplainPage, ExplainQuery, Generation, GenerationRecord, History,

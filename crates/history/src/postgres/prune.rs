@@ -1,17 +1,20 @@
 use headwater_domain::StreamSchema;
 
-use super::connection::Database;
+use super::connection::{Database, OldDays};
 use super::error::classify;
 use super::partitions::parts;
 use super::prepare::stream_lock;
-use super::table::quoted;
+use super::table::{Table, quoted};
 use super::value::Moment;
 use crate::HistoryError;
 
 /// Longest wait, in milliseconds, for those who use a table of which a part is to be dropped: everyone else waits behind.
 const DROP_WAIT_MS_MAX: i64 = 2000;
 
-/// Forgets old batches and duplicates, then drops the parts of the table that are old whole.
+/// Detached parts of one day at most: each time that a day was detached, and an event of it came later.
+const DETACHED_MAX: i32 = 9999;
+
+/// Forgets old batches and duplicates, then takes away the parts of the table that are old whole.
 pub(super) async fn prune(
     db: &Database,
     schema: &StreamSchema,
@@ -23,8 +26,8 @@ pub(super) async fn prune(
     if let Some(events_before_us) = events_before_us {
         let until_us = db.bounded(unneeded_until(db, schema, before)).await?.min(events_before_us);
         loop {
-            let dropped = db.bounded(drop_oldest(db, schema, until_us)).await?;
-            let Some(rows) = dropped else { break };
+            let taken = db.bounded(take_oldest(db, schema, until_us)).await?;
+            let Some(rows) = taken else { break };
             removed += rows;
         }
     }
@@ -52,8 +55,8 @@ async fn unneeded_until(db: &Database, schema: &StreamSchema, before: Moment) ->
     Ok(row.get::<_, Option<i64>>(0).unwrap_or(i64::MAX))
 }
 
-/// Drops the oldest part that ends by then, and says how many events it had; none where there is none.
-async fn drop_oldest(db: &Database, schema: &StreamSchema, until_us: i64) -> Result<Option<u64>, HistoryError> {
+/// Drops or detaches the oldest part that ends by then, and says how many events it had; none where there is none.
+async fn take_oldest(db: &Database, schema: &StreamSchema, until_us: i64) -> Result<Option<u64>, HistoryError> {
     let db_error = |error: tokio_postgres::Error| classify(&error);
     let mut client = db.client().await?;
     let transaction = client.transaction().await.map_err(db_error)?;
@@ -63,8 +66,29 @@ async fn drop_oldest(db: &Database, schema: &StreamSchema, until_us: i64) -> Res
     };
     let name = quoted(&part.name);
     let row = transaction.query_one(&format!("SELECT count(*) FROM {name}"), &[]).await.map_err(db_error)?;
-    let sql = format!("SET LOCAL lock_timeout = {DROP_WAIT_MS_MAX}; DROP TABLE {name}");
-    transaction.batch_execute(&sql).await.map_err(db_error)?;
+    let take = match db.old_days {
+        OldDays::Drop => format!("DROP TABLE {name}"),
+        OldDays::Detach => {
+            let sql =
+                "SELECT min(n) FROM generate_series(1, $2) AS n WHERE to_regclass(quote_ident($1 || '_' || n)) IS NULL";
+            let row = transaction.query_one(sql, &[&part.name, &DETACHED_MAX]).await.map_err(db_error)?;
+            let Some(number) = row.get::<_, Option<i32>>(0) else {
+                return Err(HistoryError::Refused(format!(
+                    "{} was detached {DETACHED_MAX} times: drop some",
+                    part.name
+                )));
+            };
+            let apart = quoted(&format!("{}_{number}", part.name));
+            format!(
+                "ALTER TABLE {} DETACH PARTITION {name}; ALTER TABLE {name} RENAME TO {apart}",
+                Table::of(schema).name
+            )
+        }
+    };
+    transaction
+        .batch_execute(&format!("SET LOCAL lock_timeout = {DROP_WAIT_MS_MAX}; {take}"))
+        .await
+        .map_err(db_error)?;
     let sql = "UPDATE contracts SET dropped_before = greatest(dropped_before, $2) WHERE stream = $1";
     if row.get::<_, i64>(0) > 0 {
         transaction.execute(sql, &[&schema.name, &Moment(part.end_us)]).await.map_err(db_error)?;

@@ -5,6 +5,7 @@
 
 mod changes;
 mod commits;
+mod detached;
 mod events;
 mod explain;
 mod generations;

@@ -186,6 +186,8 @@ settings! {
         pool_size_max: [usize] = "16", "connections", between(1, 1000);
         /// Schema that the tables are in.
         schema: [String] = "headwater", "", sql_name();
+        /// What becomes of days older than processor.events_kept_days: drop, or detach, which leaves them as tables of their own.
+        old_days: [String] = "drop", "", one_of(&["drop", "detach"]);
     }
     /// From the event log into history and live statistics.
     processor: ProcessorSettings {
