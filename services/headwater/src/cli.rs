@@ -2,6 +2,7 @@ use clap::{Arg, ArgAction, Args, Command};
 use headwater_serving::settings::augment_clap;
 
 use crate::commands::{generate, publish, rebuild, stats, verdict};
+use crate::resume;
 
 /// What is built with planted bugs is no release, and says so.
 const VERSION: &str = match headwater_planted::ON {
@@ -31,12 +32,17 @@ pub(crate) fn command() -> Command {
                 Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print as JSON, an object a setting"),
             ),
         )
+        .subcommand(resume::arguments(augment_clap(
+            Command::new("resume").about("Say where a stopped partition goes on, once its topic is not as it was"),
+        )))
         .subcommand(contracts())
         .subcommand(publish::Args::augment_args(
             Command::new("publish").about("Publish a file of newline-delimited JSON; the same file twice counts once"),
         ))
         .subcommand(stats::Args::augment_args(Command::new("stats").about("Read live statistics")))
-        .subcommand(verdict::Args::augment_args(Command::new("explain").about("Tell what became of an event, by its id")))
+        .subcommand(verdict::Args::augment_args(
+            Command::new("explain").about("Tell what became of an event, by its id"),
+        ))
         .subcommand(rebuild::Args::augment_args(
             Command::new("rebuild").about("Build statistics anew from the stored events, while events flow"),
         ))

@@ -7,6 +7,7 @@ mod dev;
 mod outside;
 mod page;
 mod platform;
+mod resume;
 mod serve;
 mod settings;
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         match matches.subcommand() {
             Some(("dev", matches)) => dev::run(matches).await,
             Some(("serve", matches)) => serve::run(matches).await,
+            Some(("resume", matches)) => resume::run(matches).await,
             Some(("settings", matches)) => settings::run(matches),
             Some(("contracts", matches)) => contracts::run(matches),
             Some(("publish", matches)) => publish::run(publish::Args::from_arg_matches(matches)?).await,

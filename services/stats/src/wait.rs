@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use headwater_domain::{ConsistencyToken, Reason, StreamSchema};
+use headwater_history::PartitionProgress;
 use headwater_serving::problem::Problem;
 
 use crate::figures::live_problem;
@@ -25,7 +26,8 @@ impl Shared {
         let stream = &stream_of(&self.contracts, &token.stream)?;
         let look = || async {
             let generation = self.watch.generation(stream).await?;
-            self.live.applied(&generation).await.map_err(|error| live_problem(&error))
+            let applied = self.live.applied(&generation).await.map_err(|error| live_problem(&error))?;
+            Ok(self.watch.in_log(&token.stream, applied))
         };
         wait(token, deadline, "counted", look).await
     }
@@ -39,7 +41,8 @@ impl Shared {
     ) -> Result<(), Problem> {
         let look = || async {
             let progress = self.history.progress(schema).await.map_err(|error| history_problem(&error))?;
-            Ok(progress.into_iter().map(|partition| (partition.partition, partition.next)).collect())
+            let next = |of: PartitionProgress| (of.partition, of.next);
+            Ok(self.watch.in_log(&schema.name, progress.into_iter().map(next).collect()))
         };
         wait(token, deadline, "stored", look).await
     }

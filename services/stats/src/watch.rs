@@ -1,6 +1,6 @@
 //! What the service knows of each stream besides its figures: which generation answers, and whether it is behind.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,10 @@ struct Known {
     generation: Option<GenerationKey>,
     /// Partition to the offset that the history has.
     stored: BTreeMap<i32, i64>,
+    /// Partition to what is added to an offset of the log for the history's.
+    shifts: BTreeMap<i32, i64>,
+    /// Partitions whose log ends before what is stored: it is not the one that was read.
+    other_log: BTreeSet<i32>,
     /// Partition to the greatest offset that live statistics of the generation were seen to have.
     seen: BTreeMap<i32, i64>,
     /// What the figures have not reached yet, oldest first.
@@ -141,6 +145,7 @@ impl Watch {
             known.seen.clear();
             known.marks.clear();
         }
+        known.shifts = progress.iter().map(|partition| (partition.partition, partition.log_shift)).collect();
         known.stored = progress.into_iter().map(|partition| (partition.partition, partition.next)).collect();
         Ok(())
     }
@@ -148,29 +153,46 @@ impl Watch {
     async fn look_at_live(&self, stream: &StreamContract) -> Result<(), String> {
         let name = &stream.schema.name;
         let known = self.known.read().get(name).cloned().unwrap_or_default();
-        let Some(generation) = known.generation else { return Ok(()) };
+        let Some(generation) = known.generation.clone() else { return Ok(()) };
         let applied = self.live.applied(&generation).await.map_err(|error| error.to_string())?;
         self.complete(&generation, &applied);
-        let mark = Mark { at: Instant::now(), ends: self.ends(name, known.stored).await };
+        let at = Instant::now();
+        let (ends, other_log) = self.ends(name, known).await;
+        let mark = Mark { at, ends };
         let mut known = self.known.write();
         let known = known.entry(name.clone()).or_default();
+        known.other_log = other_log;
         if !mark.reached(&applied) && known.marks.len() < MARKS_MAX {
             known.marks.push_back(mark);
         }
         Ok(())
     }
 
-    /// Where every partition ends: in the log where it answers, else in the history.
-    async fn ends(&self, stream: &str, stored: BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
-        let Some(log) = &self.log else { return stored };
-        let mut ends = stored;
+    /// The offsets of the log that figures with these of the history stand for, which tokens are of. None for a partition
+    /// whose log is not the one that was read.
+    pub(crate) fn in_log(&self, stream: &str, applied: BTreeMap<i32, i64>) -> BTreeMap<i32, i64> {
+        let known = self.known.read();
+        let Some(known) = known.get(stream) else { return applied };
+        let ours = applied.into_iter().filter(|(partition, _)| !known.other_log.contains(partition));
+        ours.map(|(partition, at)| (partition, at - known.shifts.get(&partition).unwrap_or(&0))).collect()
+    }
+
+    /// Where every partition ends: in the log where it answers, else in the history; and whose log is another.
+    async fn ends(&self, stream: &str, known: Known) -> (BTreeMap<i32, i64>, BTreeSet<i32>) {
+        let (mut ends, mut other_log) = (known.stored, BTreeSet::new());
+        let Some(log) = &self.log else { return (ends, other_log) };
         for partition in 0.. {
             match log.watermarks(stream, partition).await {
-                Ok(marks) if marks.high > marks.low => {
-                    let end = ends.entry(partition).or_insert(marks.high);
-                    *end = marks.high.max(*end);
+                Ok(marks) => {
+                    let high = marks.high + known.shifts.get(&partition).unwrap_or(&0);
+                    if ends.get(&partition).is_some_and(|stored| *stored > high) {
+                        other_log.insert(partition);
+                    }
+                    if marks.high > marks.low {
+                        let end = ends.entry(partition).or_insert(high);
+                        *end = high.max(*end);
+                    }
                 }
-                Ok(_) => {}
                 Err(EventLogError::UnknownTopic(_)) => break,
                 Err(error) => {
                     debug!(stream, partition, %error, "cannot tell how far the log is ahead");
@@ -178,7 +200,7 @@ impl Watch {
                 }
             }
         }
-        ends
+        (ends, other_log)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::calls::publish_all;
-use crate::support::process::Headwater;
-use crate::support::stage::{Stage, Visit, mended, trouble};
+use crate::support::process::{Headwater, command, run};
+use crate::support::stage::{Stage, Visit, mended, trouble, words};
 
 /// How long the platform may take until it tells what is wrong, and until it is as it was.
 const TOLD_MAX: Duration = Duration::from_secs(10);
@@ -51,13 +51,68 @@ async fn a_log_that_does_not_hold_what_is_to_be_read_stops_its_partition_and_no_
 
     let mut processor = stage.serve("processor", &[]).await;
     processor.ready(READY_MAX).await;
-    for number in [ANEW, BEYOND, REMOVED] {
-        let told = trouble(&processor, TOLD_MAX, &format!("{}/0", stage.stream(number))).await;
-        eprintln!("{told}");
+    let place = |number: usize| format!("{}/0", stage.stream(number));
+    for (number, reason, text) in [
+        (ANEW, "TOPIC_REPLACED", "the record at offset 19 is not the one that was read"),
+        (BEYOND, "OFFSET_OUTSIDE_LOG", "everything before offset 1020 is stored, and the log ends at 20"),
+        (REMOVED, "RECORDS_REMOVED", "the log begins at 32: 12 records were removed before they were read"),
+    ] {
+        let told = trouble(&processor, TOLD_MAX, &place(number)).await;
+        assert!(told.starts_with(&format!("{reason}: ")) && told.contains(text), "{told}");
+        assert!(told.contains(&format!("headwater resume --stream {} --partition 0", stage.stream(number))), "{told}");
+        assert!(told.ends_with(&format!("(docs/errors/{reason}.md)")), "{told}");
+        let labels = [("stream", stage.stream(number)), ("partition", "0"), ("reason", reason)];
+        assert_eq!(processor.metric("headwater_processor_stopped_partitions", &labels).await, 1.0);
+        assert!(processor.log().lines().any(|line| line.contains("\"ERROR\"") && line.contains(reason)), "logged");
     }
+    // Three stopped partitions keep nothing else from going on, and what stopped them is left as it is.
     stage.counted(RECOVERY_MAX, &stats, FINE, 25).await;
-    eprintln!("{}", processor.log());
+    for number in [ANEW, BEYOND, REMOVED] {
+        assert_eq!(stage.count(&stage.table(number), "true").await, 20, "nothing is read on");
+    }
     processor.signal("TERM");
     assert!(processor.ended(RECOVERY_MAX).await.success());
-    let _ = mended;
+
+    // The way out, under a process that shows it.
+    let processor = stage.serve("processor", &[]).await;
+    for number in [ANEW, BEYOND, REMOVED] {
+        trouble(&processor, READY_MAX, &place(number)).await;
+    }
+    let refused = resume(&stage, FINE, &[]).await;
+    assert!(!refused.0 && refused.1.contains("nothing stops the partition"), "{refused:?}");
+    let refused = resume(&stage, ANEW, &[]).await;
+    assert!(!refused.0 && refused.1.contains("--made-anew"), "{refused:?}");
+    let anew = resume(&stage, ANEW, &["--made-anew"]).await;
+    assert!(anew.0 && anew.1.contains("offset 0 of the log: no record is left out"), "{anew:?}");
+    let beyond = resume(&stage, BEYOND, &[]).await;
+    assert!(beyond.0 && beyond.1.contains("offset 0 of the log: no record is left out"), "{beyond:?}");
+    let removed = resume(&stage, REMOVED, &[]).await;
+    assert!(removed.0 && removed.1.contains("offset 32 of the log: 12 records are left out"), "{removed:?}");
+
+    // What was stored and what is new; what is read again counts once; what was removed is missing and nothing else.
+    for (number, events) in [(ANEW, 50), (BEYOND, 20), (REMOVED, 38), (FINE, 25)] {
+        stage.counted(2 * RECOVERY_MAX, &stats, number, events).await;
+        stage.stored(RECOVERY_MAX, number, events).await;
+        mended(&processor, TOLD_MAX, &place(number)).await;
+    }
+    assert_eq!(stage.count("headwater.duplicates", "true").await, 20, "the log of one was read again");
+    let labels = [("stream", stage.stream(ANEW))];
+    assert_eq!(processor.metric("headwater_processor_stopped_partitions", &labels).await, 0.0);
+
+    // Tokens mean the log's offsets, and are waited for at the history's.
+    for (number, events) in [(ANEW, 51), (BEYOND, 21), (REMOVED, 39)] {
+        let records = stage.records(number, &visits(1));
+        let token = publish_all(&mut ingest.ingest().await, stage.stream(number), records).await;
+        let seen = stage.views(&mut stats.clone(), number, None, &token).await.unwrap();
+        assert_eq!(seen, (events, true));
+    }
+}
+
+/// Runs `headwater resume` on partition 0 of a stream; whether it succeeded, and what it said.
+async fn resume(stage: &Stage, number: usize, more: &[&str]) -> (bool, String) {
+    let mut all = vec!["--stream", stage.stream(number), "--partition", "0"];
+    all.extend(more);
+    let output = run(command(&words(&stage.arguments(&["resume"], &all)))).await;
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
 }
