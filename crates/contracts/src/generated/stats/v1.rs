@@ -276,7 +276,8 @@ pub struct ExplainedRecord {
     /// Partition it lies in.
     #[prost(int32, tag = "1")]
     pub partition: i32,
-    /// Its offset.
+    /// Its offset, as the history numbers records: the event log's own, but for a topic that was made anew, whose records
+    /// go on where those before them ended.
     #[prost(int64, tag = "2")]
     pub offset: i64,
     /// The event's own time, to the microsecond. Absent of a dead letter, which is no event.
