@@ -21,8 +21,9 @@ use crate::generations::{Filled, is_wanted};
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Batches that a replay reads from the history at a time.
 const REPLAY_BATCHES_MAX: usize = 32;
-/// Events in a batch that is made of rows, where the batch rows do not reach back.
-const BRIDGE_EVENTS_MAX: usize = 5000;
+/// Offsets in a batch that is made of rows, where the batch rows do not reach back: few enough that no read looks through
+/// the table, and sorts it, to find the first of many.
+const BRIDGE_OFFSETS_MAX: i64 = 5000;
 /// Replays that one call tries before it leaves the rest to the next check.
 const REPLAYS_MAX: usize = 8;
 
@@ -207,15 +208,16 @@ impl Follower {
     /// has ends at a batch that is kept, or later.
     async fn bridge(&self, from: Option<i64>, before: i64) -> Result<ApplyOutcome, ReplayStop> {
         let schema = &self.stream.schema;
-        let (mut first, mut is_start) = (from.unwrap_or(0), from.is_none());
+        let (mut first, mut is_start) = match from {
+            Some(from) => (from, false),
+            None => (self.start().await?, true),
+        };
         info!(stream = schema.name, partition = self.partition, first, before, "rebuilding live statistics from rows");
         while first < before {
-            let read = || self.shared.outside.history.rows(schema, self.partition, first, before, BRIDGE_EVENTS_MAX);
+            let next = before.min(first + BRIDGE_OFFSETS_MAX);
+            let limit = usize::try_from(next - first).unwrap_or(usize::MAX);
+            let read = || self.shared.outside.history.rows(schema, self.partition, first, next, limit);
             let stored = self.shared.history(read).await.map_err(ReplayStop::History)?;
-            let next = match stored.last() {
-                Some(last) if stored.len() == BRIDGE_EVENTS_MAX => last.offset + 1,
-                _ => before,
-            };
             let live = self.live_batch((first, next), is_start, &stored);
             let apply = || self.shared.outside.live.apply(&self.generation, &live);
             if let gap @ ApplyOutcome::Gap { .. } = self.shared.live(apply).await.map_err(ReplayStop::Live)? {
@@ -224,6 +226,13 @@ impl Follower {
             (first, is_start) = (next, false);
         }
         Ok(ApplyOutcome::Applied)
+    }
+
+    /// Where the partition's first batch began: a log need not begin at 0.
+    async fn start(&self) -> Result<i64, ReplayStop> {
+        let read = || self.shared.outside.history.progress(&self.stream.schema);
+        let progress = self.shared.history(read).await.map_err(ReplayStop::History)?;
+        Ok(progress.iter().find(|place| place.partition == self.partition).map_or(0, |place| place.start))
     }
 
     fn live_batch(&self, range: (i64, i64), is_start: bool, stored: &[StoredEvent]) -> LiveBatch {
