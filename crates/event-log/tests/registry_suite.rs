@@ -31,6 +31,7 @@ macro_rules! on_every_registry {
 
 on_every_registry! {
     a_text_has_one_id;
+    a_subject_may_be_made_by_many_at_a_time;
     a_subject_grows;
     what_breaks_readers_is_refused;
     an_id_leads_to_its_schema;
@@ -56,6 +57,19 @@ async fn a_text_has_one_id(registry: &dyn SchemaRegistry) {
     let first = registry.register(&subject, &schema).await.unwrap();
     assert_eq!(registry.register(&subject, &schema).await.unwrap().id, first.id);
     assert_eq!(registry.register(&other, &schema).await.unwrap().id, first.id, "under another subject too");
+}
+
+async fn a_subject_may_be_made_by_many_at_a_time(registry: &dyn SchemaRegistry) {
+    let (subject, schema) = (unique("subject"), schema(&package(), ""));
+    let register = || registry.register(&subject, &schema);
+    let (a, b, c, d) = tokio::join!(register(), register(), register(), register());
+    let id = registry.register(&subject, &schema).await.unwrap().id;
+    for made in [a, b, c, d] {
+        match made {
+            Ok(made) => assert_eq!(made.id, id),
+            Err(error) => assert!(matches!(error, RegistryError::Unavailable(_)), "the next try would find it: {error}"),
+        }
+    }
 }
 
 async fn a_subject_grows(registry: &dyn SchemaRegistry) {

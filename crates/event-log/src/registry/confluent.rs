@@ -120,7 +120,8 @@ impl ConfluentRegistry {
         match status.as_u16() {
             200..300 => Ok(true),
             404 => Ok(false),
-            500.. => Err(RegistryError::Unavailable(format!("setting the compatibility of {subject}: {status}"))),
+            // A conflict is with another process that does the same.
+            409 | 500.. => Err(RegistryError::Unavailable(format!("setting the compatibility of {subject}: {status}"))),
             _ => Err(RegistryError::Refused(format!("setting the compatibility of {subject}: {status}"))),
         }
     }
@@ -136,7 +137,13 @@ impl SchemaRegistry for ConfluentRegistry {
         let new = self.call(subject, SrCall::GetLatest(subject)).await?.is_none();
         // Before the first version where that is possible, so that no second one can slip in unchecked.
         let set = !new || self.set_backward(subject).await?;
-        let registered = self.call(subject, SrCall::PostNew(subject, &body)).await?;
+        let registered = match self.call(subject, SrCall::PostNew(subject, &body)).await {
+            // Apicurio says so of a subject that another process makes at the same time. The next try finds it.
+            Err(RegistryError::Incompatible { detail, .. }) if new => {
+                return Err(RegistryError::Unavailable(format!("{subject} was made at the same time: {detail}")));
+            }
+            registered => registered?,
+        };
         let registered = registered.ok_or_else(|| RegistryError::Refused("an import's subject is not there".into()))?;
         if !set && !self.set_backward(subject).await? {
             return Err(RegistryError::Unavailable(format!("the compatibility of {subject} was not set")));
