@@ -155,7 +155,10 @@ impl Admin {
         let config = resources.map_err(|error| meaning_of(&error, topic))?.pop();
         let config = config.ok_or_else(|| EventLogError::Unavailable("no answer about the topic".into()))?;
         let config = config.map_err(|code| meaning(code, topic, 0))?;
-        let found = config.get(TIMESTAMP_TYPE).and_then(|entry| entry.value.as_deref()).unwrap_or("unknown");
+        let Some(found) = config.get(TIMESTAMP_TYPE).and_then(|entry| entry.value.as_deref()) else {
+            // Any broker answers, and one that has not heard of a new topic yet has nothing to say of it.
+            return Err(EventLogError::Unavailable(format!("a broker does not know the settings of {topic} yet")));
+        };
         if found == LOG_APPEND_TIME {
             return Ok(());
         }
