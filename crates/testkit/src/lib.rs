@@ -22,9 +22,13 @@
 mod http;
 mod install;
 mod kafka;
+mod kafka_cluster;
 mod postgres;
+mod postgres_proxy;
 mod process;
+mod program;
 mod redis;
+mod redis_copy;
 mod registry;
 mod server;
 mod shared;
@@ -32,8 +36,11 @@ mod toxiproxy;
 
 pub use install::{free_port, tools_dir};
 pub use kafka::Kafka;
+pub use kafka_cluster::KafkaCluster;
 pub use postgres::Postgres;
+pub use postgres_proxy::{CutAt, PostgresProxy};
 pub use process::ProcessId;
+pub use program::Program;
 pub use redis::{Redis, RedisCluster};
 pub use registry::Registry;
 pub use server::{Options, Server};
