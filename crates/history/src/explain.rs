@@ -131,6 +131,9 @@ pub(crate) struct Spelling<'a> {
     pub(crate) table: &'a str,
     pub(crate) id: &'a str,
     pub(crate) time: &'a str,
+    /// The tables of duplicates and dead letters, with what makes the database look up ids in them.
+    pub(crate) duplicates: &'a str,
+    pub(crate) dead_letters: &'a str,
     /// The event's key as text.
     pub(crate) key: &'a str,
     /// When the log took an event, and when a batch was committed, in milliseconds since the Unix epoch.
@@ -144,7 +147,7 @@ pub(crate) struct Spelling<'a> {
 /// a kind is), 8 the limit. Its columns: kind (0 stored, 1 duplicate, 2 dead), time, partition, offset, appended_ms,
 /// key, rule, rule_version, rule_count, of_partition, of_offset, reason, field, detail, committed_ms.
 pub(crate) fn statement(of: &Spelling<'_>) -> String {
-    let Spelling { mark, table, id, time, key, appended_ms, committed_ms } = of;
+    let Spelling { mark, table, id, time, duplicates, dead_letters, key, appended_ms, committed_ms } = of;
     format!(
         r#"WITH records AS (
              SELECT * FROM (
@@ -158,7 +161,7 @@ pub(crate) fn statement(of: &Spelling<'_>) -> String {
                  SELECT 1, time, partition, "offset", CAST(NULL AS bigint), CAST(NULL AS text), CAST(NULL AS text),
                      CAST(NULL AS integer), CAST(NULL AS bigint), of_partition, of_offset,
                      CAST(NULL AS text), CAST(NULL AS text), CAST(NULL AS text)
-                 FROM duplicates
+                 FROM {duplicates}
                  WHERE stream = {mark}2 AND id = {mark}1 AND (partition, "offset") > ({mark}4, {mark}5)
                  ORDER BY partition, "offset" LIMIT {mark}8
              ) AS duplicate
@@ -166,7 +169,7 @@ pub(crate) fn statement(of: &Spelling<'_>) -> String {
                  SELECT 2, CAST(NULL AS timestamptz), partition, "offset", appended_ms, CAST(NULL AS text),
                      CAST(NULL AS text), CAST(NULL AS integer), CAST(NULL AS bigint), CAST(NULL AS integer),
                      CAST(NULL AS bigint), reason, field, detail
-                 FROM dead_letters
+                 FROM {dead_letters}
                  WHERE stream = {mark}2 AND id = {mark}1 AND (partition, "offset") > ({mark}6, {mark}7)
                  ORDER BY partition, "offset" LIMIT {mark}8
              ) AS dead

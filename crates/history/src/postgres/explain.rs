@@ -48,6 +48,8 @@ fn statement_of(schema: &StreamSchema) -> String {
         table: &table.name,
         id: &table.id,
         time: &table.time,
+        duplicates: "duplicates",
+        dead_letters: "dead_letters",
         key: &table.key_text(schema.key),
         appended_ms: "(extract(epoch FROM _appended_at) * 1000)::bigint",
         committed_ms: "(extract(epoch FROM committed_at) * 1000)::bigint",
