@@ -138,6 +138,12 @@ pub trait EventLog: Send + Sync + 'static {
     /// within a call, and over calls in the order in which these are first polled, for as long as all are accepted.
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Vec<Result<Position, EventLogError>>;
 
+    /// How many partitions a topic has now.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `Unavailable`.
+    async fn partitions(&self, topic: &str) -> Result<i32, EventLogError>;
+
     /// Offsets that a partition holds.
     ///
     /// # Errors

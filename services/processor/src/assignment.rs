@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::options::{Conditions, Outside, ProcessorOptions};
 use crate::partition::{PartitionWork, Stop};
 use crate::schema_ids::SchemaIds;
+use crate::spread::{self, Spread};
 use crate::stopped::{self, Stopped};
 use crate::upkeep;
 use crate::waiting::Waiting;
@@ -45,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) schemas: SchemaIds,
     pub(crate) metrics: Metrics,
     pub(crate) waiting: Waiting,
+    pub(crate) spread: Spread,
 }
 
 /// Why a processor cannot start at all.
@@ -101,7 +103,18 @@ impl Processor {
     ) -> Self {
         let schemas = SchemaIds::new(Arc::clone(&outside.registry));
         let (metrics, waiting) = (Metrics::new(meter), Waiting::default());
-        Self { shared: Arc::new(Shared { options, contracts, outside, conditions, schemas, metrics, waiting }) }
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                contracts,
+                outside,
+                conditions,
+                schemas,
+                metrics,
+                waiting,
+                spread: Spread::default(),
+            }),
+        }
     }
 
     /// Works until `stop`; outages of outside systems are waited out. Every commit that was begun is settled by the
@@ -175,6 +188,7 @@ impl Processor {
         (shared.conditions)("processor", None);
         let (generations, filled) = Generations::new(Arc::clone(shared), filled);
         let _generations = AbortOnDropHandle::new(tokio::spawn(generations.run()));
+        let _spread = AbortOnDropHandle::new(tokio::spawn(spread::run(Arc::clone(shared))));
         let _upkeep = AbortOnDropHandle::new(tokio::spawn(upkeep::run(Arc::clone(shared), filled.clone())));
         let mut assignment = Assignment {
             shared: Arc::clone(shared),
@@ -296,6 +310,7 @@ impl Assignment {
                 hints: self.hints.0.clone(),
                 batches,
                 committed,
+                has_told_misplaced: false,
             };
             let stop = CancellationToken::new();
             // Beside the work and not within it: while live statistics are away, what stops the work is still told.

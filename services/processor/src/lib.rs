@@ -16,6 +16,7 @@ mod metrics;
 mod options;
 mod partition;
 mod schema_ids;
+mod spread;
 mod stopped;
 mod upkeep;
 mod waiting;

@@ -11,6 +11,7 @@ pub(crate) struct Metrics {
     retries: Counter<u64>,
     replayed: Counter<u64>,
     stopped: Gauge<u64>,
+    elsewhere: Counter<u64>,
 }
 
 impl Metrics {
@@ -41,6 +42,11 @@ impl Metrics {
                 .u64_counter("headwater.processor.replayed_batches")
                 .with_description("Batches replayed from the history to live statistics, by stream")
                 .with_unit("{batch}")
+                .build(),
+            elsewhere: meter
+                .u64_counter("headwater.processor.misplaced_records")
+                .with_description("Events on another partition than their key's, by stream")
+                .with_unit("{record}")
                 .build(),
             stopped: meter
                 .u64_gauge("headwater.processor.stopped_partitions")
@@ -82,6 +88,10 @@ impl Metrics {
             KeyValue::new("reason", reason.name()),
         ];
         self.stopped.record(u64::from(is_stopped), &labels);
+    }
+
+    pub(crate) fn misplaced(&self, stream: &str, records: u64) {
+        self.elsewhere.add(records, &[KeyValue::new("stream", stream.to_owned())]);
     }
 
     pub(crate) fn replayed(&self, stream: &str, batches: u64) {

@@ -11,10 +11,11 @@ use headwater_history::{CommitOutcome, HistoryError, Ownership, Remembered};
 use headwater_planted::{self as planted, Bug};
 use thiserror::Error;
 use tokio::sync::{broadcast, mpsc, watch};
+use tracing::warn;
 
 use crate::assignment::{Hint, Shared};
 use crate::batch::Batch;
-use crate::decode::{Decoded, decode};
+use crate::decode::{Arrived, Decoded, decode};
 use crate::follow::CommittedBatch;
 
 /// Why the work on a partition ended.
@@ -53,6 +54,8 @@ pub(crate) struct PartitionWork {
     pub(crate) batches: broadcast::Sender<Arc<CommittedBatch>>,
     /// The offset that the history has.
     pub(crate) committed: watch::Sender<Option<i64>>,
+    /// Whether it was told that events lie on another partition than their key's.
+    pub(crate) has_told_misplaced: bool,
 }
 
 impl PartitionWork {
@@ -80,7 +83,9 @@ impl PartitionWork {
         if planted::is(Bug::OffsetBeforeRows) {
             let _ = self.hints.try_send((self.place.clone(), last.0 + 1));
         }
+        let misplaced = self.misplaced(&batch);
         let commit = self.store(batch, counts).await?;
+        self.tell_misplaced(misplaced);
         let is_start = self.ownership.next.is_none();
         self.ownership.next = Some(commit.next);
         self.next = commit.next;
@@ -115,6 +120,29 @@ impl PartitionWork {
             records.iter_mut().for_each(|record| record.offset += self.ownership.log_shift);
         }
         records
+    }
+
+    /// Events of a batch that their keys belong to another partition of.
+    fn misplaced(&self, batch: &Batch) -> u64 {
+        let schema = &self.stream.schema;
+        let elsewhere =
+            |arrived: &&Arrived| self.shared.spread.is_elsewhere(&self.place, schema.key_of(&arrived.event).as_bytes());
+        batch.events.iter().filter(elsewhere).count() as u64
+    }
+
+    fn tell_misplaced(&mut self, events: u64) {
+        if events == 0 {
+            return;
+        }
+        self.shared.metrics.misplaced(&self.place.topic, events);
+        if !self.has_told_misplaced {
+            self.has_told_misplaced = true;
+            warn!(
+                topic = self.place.topic,
+                partition = self.place.partition,
+                "events lie on another partition than their key's: rules count each partition by itself"
+            );
+        }
     }
 
     async fn decoded(&self, records: &[LogRecord]) -> Result<Vec<Decoded>, Stop> {

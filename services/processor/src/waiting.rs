@@ -85,7 +85,7 @@ impl Shared {
             told.lock().tell(&error.to_string());
             self.metrics.retried(system);
         });
-        let mut tries = pin!(async { tries.await });
+        let mut tries = pin!(tries);
         tokio::select! {
             biased;
             result = &mut tries => return result,

@@ -79,6 +79,11 @@ impl EventLog for KafkaLog {
         self.producer.append(topic, &records).await
     }
 
+    async fn partitions(&self, topic: &str) -> Result<i32, EventLogError> {
+        let (state, _) = self.state(topic).await?;
+        state.map(|state| state.partitions).ok_or_else(|| EventLogError::UnknownTopic(topic.to_owned()))
+    }
+
     async fn watermarks(&self, topic: &str, partition: i32) -> Result<Watermarks, EventLogError> {
         let topic = topic.to_owned();
         self.ask(move |client| topics::watermarks(client, &topic, partition)).await

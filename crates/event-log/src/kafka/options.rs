@@ -8,6 +8,9 @@ use crate::EventLogError;
 
 /// Properties that promises of this crate hang on, and those that have a setting of their own: not to be given as extra
 /// properties.
+/// How often clients look whether a topic has other partitions.
+const METADATA_REFRESH_MS: u32 = 10_000;
+
 const OWN_PROPERTIES: [&str; 34] = [
     "acks",
     "allow.auto.create.topics",
@@ -111,6 +114,8 @@ impl KafkaOptions {
             return Err(EventLogError::Refused(format!("the Kafka property {own} is set by Headwater itself")));
         }
         let mut config = ClientConfig::new();
+        // Five minutes, the default, would be how long new partitions go unnoticed.
+        config.set("topic.metadata.refresh.interval.ms", METADATA_REFRESH_MS.to_string());
         config.extend(self.properties.iter().map(|(key, value)| (key.clone(), value.clone())));
         config
             .set("bootstrap.servers", &self.brokers)

@@ -158,6 +158,10 @@ impl EventLog for SqliteLog {
         self.shared.ask(ask).await.unwrap_or_else(|error| vec![Err(error); count])
     }
 
+    async fn partitions(&self, topic: &str) -> Result<i32, EventLogError> {
+        Ok(self.shared.topic(topic)?.partitions.len() as i32)
+    }
+
     async fn watermarks(&self, topic: &str, partition: i32) -> Result<Watermarks, EventLogError> {
         Ok(*self.shared.topic(topic)?.partition(partition)?.borrow())
     }

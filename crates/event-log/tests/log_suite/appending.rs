@@ -72,12 +72,14 @@ pub(crate) async fn a_topic_must_exist(fixture: Fixture) {
     let results = fixture.log.append(&missing, vec![record("a", "1"), record("b", "2")]).await;
     assert_eq!(results, vec![Err(EventLogError::UnknownTopic(missing.clone())); 2]);
     assert_eq!(fixture.log.watermarks(&missing, 0).await, Err(EventLogError::UnknownTopic(missing.clone())));
+    assert_eq!(fixture.log.partitions(&missing).await, Err(EventLogError::UnknownTopic(missing.clone())));
     assert_eq!(fixture.log.ensure_topic(&spec(&missing, 1)).await, Ok(1), "and may be made later");
     fixture.append(&missing, vec![record("a", "1")]).await;
 }
 
 pub(crate) async fn watermarks_tell_what_there_is(fixture: Fixture) {
     let topic = fixture.topic(2).await;
+    assert_eq!(fixture.log.partitions(&topic).await, Ok(2));
     for partition in 0..2 {
         assert_eq!(fixture.log.watermarks(&topic, partition).await, Ok(Watermarks { low: 0, high: 0 }));
     }

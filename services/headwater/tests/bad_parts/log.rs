@@ -1,10 +1,18 @@
 //! A log that is not the one that was read, or does not hold what was to be read.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::support::calls::publish_all;
+use headwater_contracts::v1::ingest::ListStreamsRequest;
+use headwater_contracts::v1::stats::StatQuery;
+use headwater_domain::partition_of;
+use headwater_event_log::frame;
+
+use crate::support::calls::{get, publish_all, query, seconds};
+use crate::support::parts::Publisher;
 use crate::support::process::{Headwater, command, run};
 use crate::support::stage::{Stage, Visit, mended, trouble, words};
+use crate::support::within;
 
 /// How long the platform may take until it tells what is wrong, and until it is as it was.
 const TOLD_MAX: Duration = Duration::from_secs(10);
@@ -115,4 +123,73 @@ async fn resume(stage: &Stage, number: usize, more: &[&str]) -> (bool, String) {
     let output = run(command(&words(&stage.arguments(&["resume"], &all)))).await;
     let text = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_under_load_are_read_and_moved_keys_are_told() {
+    /// Users, of which some move when there are more partitions.
+    const USERS: usize = 40;
+    /// The look for new partitions (10 s), the group's agreement, and the first batch.
+    const NOTICED_MAX: Duration = Duration::from_secs(20);
+    let stage = Arc::new(Stage::new(&["grown"]).await);
+    let first = stage.serve("ingest,processor,stats", &[]).await;
+    let second = stage.serve("processor", &[]).await;
+    first.ready(READY_MAX).await;
+    second.ready(READY_MAX).await;
+    let make = {
+        let stage = Arc::clone(&stage);
+        move |number: usize| {
+            let visit = Visit::new(&format!("user {}", number % USERS), &format!("/{}", number % 3));
+            stage.records(0, &[visit]).remove(0)
+        }
+    };
+    let publisher = Publisher::on(first.ingest().await, stage.stream(0), make);
+    publisher.goes_on(RECOVERY_MAX).await;
+
+    stage.raise_partitions(0, 4).await;
+    let raised = Instant::now();
+    within(NOTICED_MAX, "records of every partition are stored", || async {
+        let by = format!("SELECT _partition::text, count(*) FROM {} GROUP BY 1", stage.table(0));
+        let found = stage.rows(&by).await;
+        if found.len() == 4 { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+    eprintln!("records of every partition after {:?}", raised.elapsed());
+    let (accepted, token) = publisher.end().await;
+    let stats = first.stats().await;
+    stage.counted(RECOVERY_MAX, &stats, 0, accepted).await;
+    stage.stored(RECOVERY_MAX, 0, accepted).await;
+    assert_eq!(
+        stage.count("headwater.duplicates", "true").await + stage.count("headwater.dead_letters", "true").await,
+        0
+    );
+    let users = StatQuery { window: seconds(3600), ..query(stage.stream(0), "users") };
+    assert_eq!(get(&mut stats.clone(), users, &token).await.unwrap().values[0].value, USERS as i64);
+    for process in [&first, &second] {
+        within(NOTICED_MAX, "it is told that keys may have moved", || async {
+            let told = process.log().contains("the topic has more partitions");
+            if told { Ok(()) } else { Err("not told".to_owned()) }
+        })
+        .await;
+    }
+
+    // A producer that chooses partitions by itself: its events count, and that they lie elsewhere is counted.
+    let misplaced = async || {
+        let labels = [("stream", stage.stream(0))];
+        let mut sum = 0.0;
+        for process in [&first, &second] {
+            sum += process.metric("headwater_processor_misplaced_records_total", &labels).await;
+        }
+        sum
+    };
+    let before = misplaced().await;
+    let streams = first.ingest().await.list_streams(ListStreamsRequest::default()).await.unwrap().into_inner().streams;
+    let id = streams.iter().find(|stream| stream.name == stage.stream(0)).unwrap().schema_id;
+    for visit in visits(3) {
+        let elsewhere = (partition_of(visit.user.as_bytes(), 4) + 1) % 4;
+        let value = [frame::prefix(id, &[0]), prost::Message::encode_to_vec(&visit)].concat();
+        stage.produce(0, Some(elsewhere), &visit.user, &value).await;
+    }
+    stage.counted(RECOVERY_MAX, &stats, 0, accepted + 3).await;
+    assert_eq!(misplaced().await, before + 3.0);
 }

@@ -12,6 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 use tokio::task::block_in_place;
@@ -228,6 +229,15 @@ impl Stage {
     pub(crate) async fn raise_partitions(&self, number: usize, to: usize) {
         let raised = NewPartitions::new(self.stream(number), to);
         self.admin().create_partitions([&raised], &admin_options()).await.unwrap()[0].as_ref().unwrap();
+    }
+
+    /// Appends a record as any producer could, to a partition of its choice or the key's.
+    pub(crate) async fn produce(&self, number: usize, partition: Option<i32>, key: &str, value: &[u8]) {
+        let producer: FutureProducer =
+            self.client().set("partitioner", "murmur2_random").set("message.timeout.ms", "10000").create().unwrap();
+        let mut record = FutureRecord::to(self.stream(number)).key(key).payload(value);
+        record.partition = partition;
+        producer.send(record, ADMIN_MAX).await.unwrap();
     }
 
     /// What every client of Kafka begins with.

@@ -101,6 +101,10 @@ impl EventLog for FaultyLog {
         Ok(PARTITIONS)
     }
 
+    async fn partitions(&self, _topic: &str) -> Result<i32, EventLogError> {
+        Ok(PARTITIONS)
+    }
+
     async fn append(&self, _topic: &str, records: Vec<NewRecord>) -> Vec<Result<Position, EventLogError>> {
         let is_outage = self.below(10) == 0;
         let mut results = Vec::with_capacity(records.len());

@@ -183,6 +183,10 @@ impl EventLog for SimLog {
         self.brokers.world.call(self.process, "ensure_topic", away, async { Ok(PARTITIONS) }).await
     }
 
+    async fn partitions(&self, _topic: &str) -> Result<i32, EventLogError> {
+        Ok(PARTITIONS)
+    }
+
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Vec<Result<Position, EventLogError>> {
         let act = async {
             let put = |record: &NewRecord| {
