@@ -13,11 +13,12 @@ use headwater_contracts::v1::stats::{
 };
 use headwater_domain::ConsistencyToken;
 use prost::Message;
+use prost_types::Timestamp;
 use support::calls::{
     PAGE_TYPE, PAGES, TRANSACTIONS, accepted, click, explained, fields, now_ms, pages, publish, publish_all, reason,
     record, retry_delay, timestamp, transaction, transactions, with_deadline,
 };
-use support::process::{Headwater, Stats, command, run};
+use support::process::{Headwater, Stats, command, run, text};
 use tonic::{Code, Status};
 
 fn asked(id: &str, at_least: &str) -> ExplainVerdictRequest {
@@ -53,7 +54,7 @@ async fn whoever_published_an_event_is_told_what_became_of_it() {
     let stored = &found[0];
     assert_eq!((stored.partition, stored.offset), (place.partition, place.offset));
     assert_eq!(stored.time, event.timestamp);
-    let ms = |time: &Option<prost_types::Timestamp>| {
+    let ms = |time: &Option<Timestamp>| {
         let time = time.as_ref().unwrap();
         time.seconds * 1000 + i64::from(time.nanos / 1_000_000)
     };
@@ -207,4 +208,66 @@ async fn many_records_come_in_pages() {
         }
     }
     assert_eq!((sizes, found), (vec![3, 3, 3, 1], all));
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Order {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(message, optional, tag = "2")]
+    at: Option<Timestamp>,
+    #[prost(string, tag = "3")]
+    shop: String,
+}
+
+#[tokio::test]
+async fn a_verdict_outlives_the_rule_that_made_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (contracts, data) = (text(folder.path().join("contracts")), text(folder.path().join("data")));
+    std::fs::create_dir(&contracts).unwrap();
+    let write = |rules: &str| {
+        let contract = format!(
+            r#"syntax = "proto3";
+package acme;
+import "google/protobuf/timestamp.proto";
+import "headwater/stream/v1/stream.proto";
+message Order {{
+  option (headwater.stream.v1.stream) = {{ name: "orders" id: "id" key: "shop" time: "at" {rules} }};
+  string id = 1;
+  google.protobuf.Timestamp at = 2;
+  string shop = 3;
+}}
+"#
+        );
+        std::fs::write(folder.path().join("contracts/order.proto"), contract).unwrap();
+    };
+    let arguments = ["--contracts", &contracts, "--data", &data];
+    write(r#"rules: { name: "flood" flag_above: { count: 1 per: "shop" every_s: 3600 } }"#);
+    let mut headwater = Headwater::dev(&arguments).await;
+    let at = Some(timestamp(now_ms() / 3_600_000 * 3_600_000));
+    let orders = ["a", "b"].map(|id| {
+        let order = Order { id: id.into(), at, shop: "north".into() };
+        record("type.googleapis.com/acme.Order", order.encode_to_vec())
+    });
+    let token = publish_all(&mut headwater.ingest().await, "orders", orders.to_vec()).await;
+    let flagged_by = FlaggedBy { rule: "flood".into(), version: 1, count: 2 };
+    let defined = |version: u32, definition: &str| {
+        Some(RuleDefinition { rule: "flood".into(), version, definition: definition.into() })
+    };
+    let changed = r#"rules: { name: "flood" version: 2 flag_above: { count: 5 per: "shop" every_s: 60 } }"#;
+    for (rules, rule, is_current) in [
+        (Some(changed), defined(1, "more than 1 per shop every 3600 s"), true),
+        (Some(""), defined(2, "more than 5 per shop every 60 s"), false),
+        (None, None, false),
+    ] {
+        let found = explained(&mut headwater.stats().await, "orders", "b", &token).await;
+        let Some(Outcome::Stored(verdict)) = &found[0].outcome else { panic!("{found:?}") };
+        assert_eq!((&verdict.flagged_by, &verdict.rule), (&Some(flagged_by.clone()), &rule));
+        assert_eq!(verdict.rule_is_current, is_current);
+        let Some(rules) = rules else { break };
+        write(rules);
+        headwater.signal("TERM");
+        headwater.ended(Duration::from_secs(10)).await;
+        headwater = Headwater::dev(&arguments).await;
+    }
 }
