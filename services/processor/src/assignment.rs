@@ -127,12 +127,13 @@ impl Processor {
     }
 
     async fn work(&self, stop: &CancellationToken) {
+        let mut generations = None;
         while !stop.is_cancelled() {
             // What waits here has nothing to give back; a member has partitions, which others get at once when it leaves.
             let prepared = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                prepared = self.prepare() => prepared,
+                prepared = self.prepare(&mut generations) => prepared,
             };
             let failed = match prepared {
                 Ok(filled) => match self.member(filled, stop).await {
@@ -155,12 +156,16 @@ impl Processor {
         tokio::time::sleep(self.shared.options.retry_max).await;
     }
 
-    async fn prepare(&self) -> Result<Filled, StartError> {
+    /// Makes what is missing. The generations are those of this process's contract, and are made once: a process that
+    /// only joins the group anew does not take them back from a newer contract's.
+    async fn prepare(
+        &self,
+        generations: &mut Option<(watch::Receiver<Filled>, AbortOnDropHandle<()>)>,
+    ) -> Result<watch::Receiver<Filled>, StartError> {
         let shared = &self.shared;
         let schemas: Vec<_> = shared.contracts.streams().map(|stream| Arc::clone(&stream.schema)).collect();
         shared.history(|| shared.outside.history.prepare(&schemas)).await?;
         shared.live(|| shared.outside.live.check()).await?;
-        let mut filled = Filled::new();
         for stream in shared.contracts.streams() {
             for name in
                 [stream.schema.name.clone(), format!("{}{}", stream.schema.name, shared.options.dead_letter_suffix)]
@@ -168,16 +173,24 @@ impl Processor {
                 let spec = TopicSpec { name, ..shared.options.topic.clone() };
                 shared.log(|| shared.outside.log.ensure_topic(&spec)).await?;
             }
+        }
+        if let Some((filled, _)) = generations {
+            return Ok(filled.clone());
+        }
+        let mut current = Filled::new();
+        for stream in shared.contracts.streams() {
             let fingerprint = stream.stats_fingerprint();
             let make = || shared.outside.history.generation(&stream.schema, shared.options.shards, &fingerprint);
             let Generation { number, shards } = shared.history(make).await?;
             let stream = stream.schema.name.clone();
-            filled.insert(stream.clone(), vec![GenerationKey { stream, generation: number, shards }]);
+            current.insert(stream.clone(), vec![GenerationKey { stream, generation: number, shards }]);
         }
-        Ok(filled)
+        let (looking_after, filled) = Generations::new(Arc::clone(shared), current);
+        let looking_after = AbortOnDropHandle::new(tokio::spawn(looking_after.run()));
+        Ok(generations.insert((filled, looking_after)).0.clone())
     }
 
-    async fn member(&self, filled: Filled, stop: &CancellationToken) -> Result<(), EventLogError> {
+    async fn member(&self, filled: watch::Receiver<Filled>, stop: &CancellationToken) -> Result<(), EventLogError> {
         let shared = &self.shared;
         let topics: Vec<String> = shared.contracts.streams().map(|stream| stream.schema.name.clone()).collect();
         let mut member = tokio::select! {
@@ -186,8 +199,6 @@ impl Processor {
             member = shared.log(|| shared.outside.log.join(&shared.options.group, &topics)) => member?,
         };
         (shared.conditions)("processor", None);
-        let (generations, filled) = Generations::new(Arc::clone(shared), filled);
-        let _generations = AbortOnDropHandle::new(tokio::spawn(generations.run()));
         let _spread = AbortOnDropHandle::new(tokio::spawn(spread::run(Arc::clone(shared))));
         let _upkeep = AbortOnDropHandle::new(tokio::spawn(upkeep::run(Arc::clone(shared), filled.clone())));
         let mut assignment = Assignment {
