@@ -6,6 +6,8 @@ RUN_ARGS ?=
 PROFILE ?= dev
 # Arguments of cargo nextest, for example: make test TEST_ARGS="-p headwater-domain"
 TEST_ARGS ?=
+# Arguments of headwater-faults run, for example: make faults FAULTS_ARGS="--plan short --seed 7"
+FAULTS_ARGS ?=
 
 # By --bin and not by --package: then cargo chooses features for the whole workspace, and what one command compiled the
 # next one uses.
@@ -14,7 +16,7 @@ built := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 pid_file := target/run.pid
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint parts stop clean
+.PHONY: help run build test faults lint parts stop clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,11 @@ build: ## Build everything that is shipped, optimised
 test: ## Run all tests, on real Kafka, schema registry, Redis and Postgres
 	@tools/setup test
 	$(xtask) test $(if $(TEST_ARGS),-- $(TEST_ARGS))
+
+faults: ## Kill every part of the real stack under load, again and again, and check that nothing is lost or doubled
+	@tools/setup test
+	cargo build --profile $(PROFILE) --bin headwater --bin headwater-faults --bin headwater-check
+	$(built)/headwater-faults run $(FAULTS_ARGS)
 
 lint: ## Check formatting, lints, contracts, generated code and house rules
 	@tools/setup lint

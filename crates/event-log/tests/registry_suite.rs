@@ -67,7 +67,9 @@ async fn a_subject_may_be_made_by_many_at_a_time(registry: &dyn SchemaRegistry) 
     for made in [a, b, c, d] {
         match made {
             Ok(made) => assert_eq!(made.id, id),
-            Err(error) => assert!(matches!(error, RegistryError::Unavailable(_)), "the next try would find it: {error}"),
+            Err(error) => {
+                assert!(matches!(error, RegistryError::Unavailable(_)), "the next try would find it: {error}")
+            }
         }
     }
 }

@@ -173,7 +173,7 @@ async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
                         return Ok(());
                     }
                     Some(CutAt::InCommit) => {
-                        let _ = answers.withhold();
+                        drop(answers.withhold());
                         to_server.write_all(&message.bytes).await?;
                         state.caught.send_replace(true);
                         return Ok(());

@@ -33,6 +33,7 @@ impl Metrics {
             .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
             .build();
         let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(exporter).build();
+        observe_process(&provider.meter("headwater.process"));
         Ok(Self { registry, provider })
     }
 
@@ -49,4 +50,25 @@ impl Metrics {
     pub fn render(&self) -> Result<String, MetricsError> {
         TextEncoder::new().encode_to_string(&self.registry.gather()).map_err(|error| MetricsError(error.to_string()))
     }
+}
+
+/// What must come back to where it was once a load is over, whatever happened in between.
+fn observe_process(meter: &Meter) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        meter
+            .u64_observable_gauge("headwater.runtime.tasks")
+            .with_description("Tasks that the runtime has")
+            .with_callback(move |gauge| gauge.observe(runtime.metrics().num_alive_tasks() as u64, &[]))
+            .build();
+    }
+    meter
+        .u64_observable_gauge("headwater.process.descriptors")
+        .with_description("File descriptors that are open")
+        .with_callback(|gauge| {
+            // Where the system has no such folder it does not tell.
+            if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
+                gauge.observe(open.count() as u64, &[]);
+            }
+        })
+        .build();
 }

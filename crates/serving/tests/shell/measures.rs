@@ -39,6 +39,8 @@ async fn calls_are_measured_by_method_and_code() {
     assert!(!text.contains("guess"), "{text}");
     assert_eq!(sample(&text, "headwater_rpc_calls_in_flight", &[]), Some(1.0), "{text}");
     assert_eq!(sample(&text, "headwater_connections_open", &[]), Some(2.0), "{text}");
+    assert!(sample(&text, "headwater_runtime_tasks", &[]).is_some_and(|tasks| tasks > 0.0), "{text}");
+    assert!(sample(&text, "headwater_process_descriptors", &[]).is_some_and(|open| open > 2.0), "{text}");
 
     drop(stream);
     let mut text = String::new();

@@ -108,7 +108,7 @@ fn stored_once<'a>(evidence: &'a Evidence, findings: &mut Findings) -> HashMap<(
 fn not_as_sent(event: &Event, place: Place<'_>) -> Option<String> {
     match (event.fate, place) {
         (Fate::Refused, _) => Some("it breaks the contract and was refused".to_owned()),
-        (Fate::Dead, Place::Dead(_, reason)) if reason == "TIME_AHEAD" => None,
+        (Fate::Dead, Place::Dead(_, "TIME_AHEAD")) => None,
         (Fate::Stored, Place::Duplicate(..)) => None,
         (Fate::Stored, Place::Stored(row)) if row.body == event.body => None,
         (Fate::Stored, Place::Stored(row)) => Some(format!("{:?} was sent and {:?} is there", event.body, row.body)),
