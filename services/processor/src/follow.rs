@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_contracts::StreamContract;
-use headwater_domain::{LiveBatch, StoredEvent};
+use headwater_domain::{LiveBatch, RuleCounts, StoredEvent, judge};
 use headwater_history::HistoryError;
 use headwater_live::{ApplyOutcome, GenerationKey, LiveError};
+use headwater_planted::{self as planted, Bug};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::AbortOnDropHandle;
@@ -192,7 +193,7 @@ impl Follower {
                 return Ok(ApplyOutcome::Applied);
             }
             for batch in batches {
-                let live = self.live_batch((batch.first, batch.next), batch.is_start, &batch.stored);
+                let live = self.replayed((batch.first, batch.next), batch.is_start, batch.stored);
                 let apply = || self.shared.outside.live.apply(&self.generation, &live);
                 match self.shared.live(apply).await.map_err(ReplayStop::Live)? {
                     ApplyOutcome::Applied => {}
@@ -218,7 +219,7 @@ impl Follower {
             let limit = usize::try_from(next - first).unwrap_or(usize::MAX);
             let read = || self.shared.outside.history.rows(schema, self.partition, first, next, limit);
             let stored = self.shared.history(read).await.map_err(ReplayStop::History)?;
-            let live = self.live_batch((first, next), is_start, &stored);
+            let live = self.replayed((first, next), is_start, stored);
             let apply = || self.shared.outside.live.apply(&self.generation, &live);
             if let gap @ ApplyOutcome::Gap { .. } = self.shared.live(apply).await.map_err(ReplayStop::Live)? {
                 return Ok(gap);
@@ -233,6 +234,15 @@ impl Follower {
         let read = || self.shared.outside.history.progress(&self.stream.schema);
         let progress = self.shared.history(read).await.map_err(ReplayStop::History)?;
         Ok(progress.iter().find(|place| place.partition == self.partition).map_or(0, |place| place.start))
+    }
+
+    /// What a replay makes of stored events: their verdicts are those that are stored.
+    fn replayed(&self, range: (i64, i64), is_start: bool, mut stored: Vec<StoredEvent>) -> LiveBatch {
+        if planted::is(Bug::VerdictRecomputedOnReplay) {
+            let mut counts = RuleCounts::new(None, self.shared.options.rule_spans_max);
+            stored.iter_mut().for_each(|row| row.verdict = judge(&self.stream.schema, &mut counts, &row.event));
+        }
+        self.live_batch(range, is_start, &stored)
     }
 
     fn live_batch(&self, range: (i64, i64), is_start: bool, stored: &[StoredEvent]) -> LiveBatch {

@@ -83,3 +83,8 @@ fn no_deduplication_is_caught() {
 fn no_fencing_is_caught() {
     is_caught(Bug::NoFencing);
 }
+
+#[test]
+fn verdict_recomputed_on_replay_is_caught() {
+    is_caught(Bug::VerdictRecomputedOnReplay);
+}

@@ -98,6 +98,12 @@ impl Database {
         self.kept.lock().taken.push((place, ownership));
     }
 
+    /// Whether a process has made the tables.
+    fn is_made(&self) -> bool {
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'batches')";
+        self.connection.lock().query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
     /// The partition's offset.
     pub(crate) fn next(&self, place: &Place) -> Option<i64> {
         let connection = self.connection.lock();
@@ -108,6 +114,9 @@ impl Database {
 
     /// Forgets batches and duplicates but for the newest batch of each partition: true where there were any.
     pub(crate) async fn prune(&self) -> bool {
+        if !self.is_made() {
+            return false;
+        }
         self.keep();
         let mut removed = 0;
         for schema in &self.schemas {

@@ -23,7 +23,11 @@ pub(crate) struct SimHistory {
 }
 
 impl SimHistory {
-    async fn call<T>(&self, name: &str, act: impl Future<Output = Result<T, HistoryError>>) -> Result<T, HistoryError> {
+    async fn call<T>(
+        &self,
+        name: &'static str,
+        act: impl Future<Output = Result<T, HistoryError>>,
+    ) -> Result<T, HistoryError> {
         self.world.call(self.process, name, HistoryError::Unavailable, act).await
     }
 
@@ -39,16 +43,16 @@ impl SimHistory {
         let broke_off = outcome.is_err() && self.database.broke_off();
         self.database.break_off_after(None);
         if broke_off {
-            self.world.hit("commit: broken off within");
-            if self.world.fault("commit: crash within", 500) {
+            self.world.hit("commit", "broken off within");
+            if self.world.fault("commit", "crash within", 500) {
                 self.world.kill(self.process);
                 self.world.alive(self.process).await;
             }
         }
         match &outcome {
-            Ok(CommitOutcome::Committed) if before == Some(batch.next) => self.world.hit("commit: found done"),
-            Ok(CommitOutcome::Fenced { .. }) => self.world.hit("commit: fenced"),
-            Ok(CommitOutcome::Duplicates(_)) => self.world.hit("commit: duplicates"),
+            Ok(CommitOutcome::Committed) if before == Some(batch.next) => self.world.hit("commit", "found done"),
+            Ok(CommitOutcome::Fenced { .. }) => self.world.hit("commit", "fenced"),
+            Ok(CommitOutcome::Duplicates(_)) => self.world.hit("commit", "duplicates"),
             _ => {}
         }
         outcome

@@ -23,7 +23,7 @@ impl LiveStatistics for SimLive {
         let act = self.memory.apply(generation, batch);
         let outcome = self.world.call(self.process, "apply", LiveError::Unavailable, act).await?;
         if matches!(outcome, ApplyOutcome::Gap { .. }) {
-            self.world.hit("apply: gap");
+            self.world.hit("apply", "gap");
         }
         Ok(outcome)
     }

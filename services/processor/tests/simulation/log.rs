@@ -141,7 +141,7 @@ impl Brokers {
             }
         }
         if !lost.is_empty() {
-            self.world.hit("rebalance: partitions moved");
+            self.world.hit("rebalance", "partitions moved");
         }
         for (id, places) in lost {
             self.tell(state, id, self.world.below(2000), MemberEvent::Revoked(places));
@@ -268,7 +268,7 @@ impl GroupMember for Member {
             MemberEvent::Assigned(_) => false,
         };
         if member.mail.iter().any(revoked) {
-            self.brokers.world.hit("start: assignment changed");
+            self.brokers.world.hit("start", "assignment changed");
             return Err(EventLogError::Revoked);
         }
         let mut readers: Vec<Box<dyn PartitionReader>> = Vec::new();
@@ -288,7 +288,7 @@ impl GroupMember for Member {
         let world = &self.brokers.world;
         let stored = self.brokers.database.next(&(partition.topic.clone(), partition.partition));
         if !world.is_dead(self.process) {
-            world.hit("log: hint");
+            world.hit("log", "hint");
             if stored.is_none_or(|stored| next > stored) {
                 world.violated(format!("{partition:?}: the log was given the hint {next}, and {stored:?} is stored"));
             }
@@ -297,7 +297,7 @@ impl GroupMember for Member {
 
     async fn leave(self: Box<Self>) {
         self.brokers.world.alive(self.process).await;
-        self.brokers.world.hit("group: left");
+        self.brokers.world.hit("group", "left");
         self.brokers.remove(self.process);
     }
 }

@@ -98,7 +98,7 @@ impl Simulation {
     fn start(&mut self) {
         self.started += 1;
         let process = self.started;
-        self.world.hit("process: started");
+        self.world.hit("process", "started");
         let log = Arc::new(SimLog { brokers: Arc::clone(&self.brokers), process });
         let world = || Arc::clone(&self.world);
         let outside = Outside {
@@ -136,7 +136,7 @@ impl Simulation {
             (_, None) => self.start(),
             (0..=2, _) if count < PROCESSES_MAX => self.start(),
             (3, Some(process)) => {
-                self.world.hit("process: killed");
+                self.world.hit("process", "killed");
                 self.world.kill(process);
             }
             (4, Some(process)) => {
@@ -153,7 +153,7 @@ impl Simulation {
                 }
             }
             (5, Some(process)) => {
-                self.world.hit("process: paused");
+                self.world.hit("process", "paused");
                 self.world.pause(process, Duration::from_millis(500 + self.world.below(6000)));
                 sleep(Duration::from_millis(self.world.below(500))).await;
                 self.brokers.rebalance(false);
@@ -162,12 +162,12 @@ impl Simulation {
             (8, _) => self.snapshot = Some(self.memory.snapshot()),
             (9, _) => {
                 if let Some(snapshot) = self.snapshot.take() {
-                    self.world.hit("live: rolled back");
+                    self.world.hit("live", "rolled back");
                     self.memory.restore(snapshot);
                 }
             }
-            (10, _) if self.world.fault("live: emptied", 400) => self.memory.clear(),
-            (11, _) if self.database.prune().await => self.world.hit("history: batches pruned"),
+            (10, _) if self.world.fault("live", "emptied", 400) => self.memory.clear(),
+            (11, _) if self.database.prune().await => self.world.hit("history", "batches pruned"),
             _ => {}
         }
     }

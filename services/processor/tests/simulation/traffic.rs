@@ -105,21 +105,21 @@ pub(crate) async fn publish(world: Arc<World>, brokers: Arc<Brokers>) -> Vec<Sen
             };
             pages += u64::from(sample.topic() == PAGES);
             put(&sample, &sample.key);
-            if world.fault("log: record doubled", 20) {
+            if world.fault("log", "record doubled", 20) {
                 put(&sample, &sample.key);
             }
             events.push(sample);
         }
-        if world.fault("sender: sent again", 60) {
+        if world.fault("sender", "sent again", 60) {
             let again = events[world.below(events.len() as u64) as usize].clone();
             put(&again, &again.key);
         }
         // A foreign producer, who chooses partitions by something else.
-        if world.fault("sender: sent again to another partition", 15) {
+        if world.fault("sender", "sent again to another partition", 15) {
             let again = events[world.below(events.len() as u64) as usize].clone();
             put(&again, &format!("other {}", world.below(9)));
         }
-        if world.fault("sender: garbage", 50) {
+        if world.fault("sender", "garbage", 50) {
             let (place, record) = rubbish(&world, &brokers, events.len() as u64);
             garbage.push(Sent { place, offset: record, event: None });
         }

@@ -12,8 +12,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 /// When every simulation begins, in milliseconds since the Unix epoch.
 const BEGINS_MS: i64 = 1_700_000_000_000;
 
-/// How often each fault was hit, by name.
-pub(crate) type Hits = BTreeMap<String, u64>;
+/// What can happen: where, and what.
+pub(crate) type Fault = (&'static str, &'static str);
+
+/// How often each fault was hit.
+pub(crate) type Hits = BTreeMap<Fault, u64>;
 
 /// One simulation.
 pub(crate) struct World {
@@ -60,16 +63,16 @@ impl World {
     }
 
     /// Decides whether a fault happens here, and counts it.
-    pub(crate) fn fault(&self, name: &str, per_mille: u64) -> bool {
+    pub(crate) fn fault(&self, at: &'static str, what: &'static str, per_mille: u64) -> bool {
         let happens = self.chance(per_mille) && !self.state.lock().calm;
         if happens {
-            self.hit(name);
+            self.hit(at, what);
         }
         happens
     }
 
-    pub(crate) fn hit(&self, name: &str) {
-        *self.state.lock().hits.entry(name.to_owned()).or_default() += 1;
+    pub(crate) fn hit(&self, at: &'static str, what: &'static str) {
+        *self.state.lock().hits.entry((at, what)).or_default() += 1;
     }
 
     pub(crate) fn violated(&self, text: String) {
@@ -141,23 +144,23 @@ impl World {
     pub(crate) async fn call<T, E>(
         &self,
         process: u64,
-        name: &str,
+        name: &'static str,
         away: impl Fn(String) -> E,
         act: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         self.step(process, name, "crash before").await;
-        if self.fault(&format!("{name}: away"), 25) {
+        if self.fault(name, "away", 25) {
             return Err(away("before".into()));
         }
         let result = act.await;
         self.step(process, name, "crash after").await;
-        if self.fault(&format!("{name}: answer lost"), 25) {
+        if self.fault(name, "answer lost", 25) {
             return Err(away("after".into()));
         }
         result
     }
 
-    async fn step(&self, process: u64, name: &str, crash: &str) {
+    async fn step(&self, process: u64, name: &'static str, crash: &'static str) {
         self.alive(process).await;
         let delay_ms = match self.below(100) {
             0 => 1 + self.below(2000),
@@ -166,18 +169,20 @@ impl World {
         };
         sleep(Duration::from_millis(delay_ms)).await;
         self.alive(process).await;
-        self.mark(&format!("{process} {name} {crash} {}", self.now_ms()));
-        if self.fault(&format!("{name}: {crash}"), 3) {
+        self.mark(process, (name, crash));
+        if self.fault(name, crash, 3) {
             self.kill(process);
             self.alive(process).await;
         }
     }
 
     /// Takes a step into the trace.
-    pub(crate) fn mark(&self, step: &str) {
+    fn mark(&self, process: u64, (at, what): Fault) {
+        let (process, now_ms) = (process.to_le_bytes(), self.now_ms().to_le_bytes());
+        let step = [process.as_slice(), at.as_bytes(), what.as_bytes(), now_ms.as_slice()];
         let mut state = self.state.lock();
-        for byte in step.bytes() {
-            state.trace = (state.trace ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        for byte in step.into_iter().flatten() {
+            state.trace = (state.trace ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
 }
