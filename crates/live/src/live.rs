@@ -111,6 +111,12 @@ pub trait LiveStatistics: Send + Sync + 'static {
     /// `Unavailable`, `Refused`.
     async fn read(&self, generation: &GenerationKey, request: &ReadRequest) -> Result<Figures, LiveError>;
 
+    /// The store's own clock, in milliseconds since the Unix epoch: one for all who read, whatever their hosts' clocks say.
+    ///
+    /// # Errors
+    /// `Unavailable`, `Refused`.
+    async fn now_ms(&self) -> Result<i64, LiveError>;
+
     /// Forgets members that no window reaches any more. Called from time to time.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use crate::{
     split::{CLOCKS_DIFFER_MS, ShardOperations, amount_of, outcome_of, split},
 };
 
-/// Live statistics in process. It has no clock of its own: times come with the calls, and equal calls give equal answers.
+/// Live statistics in process. Its clock is the machine's, and only `now_ms` looks at it: equal calls give equal answers.
 pub struct MemoryLive {
     window_max_ms: i64,
     shards: RwLock<BTreeMap<ShardKey, Arc<Mutex<Shard>>>>,
@@ -113,6 +114,11 @@ impl LiveStatistics for MemoryLive {
             ShardAnswer { offsets: shard.offsets.clone(), parts, unlisted: 0 }
         });
         Ok(merge(request, &ask.keys, answers.collect()))
+    }
+
+    async fn now_ms(&self) -> Result<i64, LiveError> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
     async fn trim(&self, generation: &GenerationKey, now_ms: i64) -> Result<(), LiveError> {

@@ -281,6 +281,7 @@ fn processor_options(settings: &Settings) -> ProcessorOptions {
         live_queue_max: processor.live_queue_max,
         batches_kept_ms: i64::try_from(processor.batches_kept_s * 1000).unwrap_or(i64::MAX),
         events_kept_days: processor.events_kept_days,
+        upkeep_interval: Duration::from_secs(processor.upkeep_interval_s),
     }
 }
 

@@ -52,4 +52,6 @@ pub struct ProcessorOptions {
     pub batches_kept_ms: i64,
     /// How long events are kept, in days; 0 is for ever.
     pub events_kept_days: u32,
+    /// Pause between two looks for what is kept no longer.
+    pub upkeep_interval: Duration,
 }

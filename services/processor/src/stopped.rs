@@ -144,7 +144,7 @@ mod tests {
         let ahead = Stopped::outside(&place, 120, 0, 30).to_string();
         assert!(ahead.starts_with("OFFSET_OUTSIDE_LOG: ") && ahead.contains("the log ends at 30"), "{ahead}");
         assert_eq!(Stopped::of(&place, &Stop::Fenced { epoch: 2, next: None }), None);
-        let replaced = Stopped::of(&place, &Stop::OtherTopic { offset: 19 }).unwrap().to_string();
+        let replaced = Stopped::of(&place, &Stop::OtherTopic { offset: 19 }).expect("stopped").to_string();
         assert!(replaced.contains("--made-anew") && replaced.contains("offset 19"), "{replaced}");
     }
 }

@@ -41,6 +41,7 @@ fn options() -> ProcessorOptions {
         live_queue_max: 8,
         batches_kept_ms: 86_400_000,
         events_kept_days: 0,
+        upkeep_interval: Duration::from_secs(60),
     }
 }
 

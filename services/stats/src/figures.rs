@@ -1,7 +1,5 @@
 //! Reading the figures of a query.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_contracts::v1::stats::{StatKind as ProtoKind, StatResult, StatValue};
 use headwater_domain::{Reason, StatKind, format_units};
@@ -22,7 +20,7 @@ const CONCURRENCY: usize = 8;
 impl Shared {
     /// The results of queries, in order, all at one moment.
     pub(crate) async fn results(&self, queries: &[Query]) -> Result<Vec<StatResult>, Problem> {
-        let as_of_ms = now_ms();
+        let as_of_ms = self.watch.now_ms();
         let read = queries.iter().cloned().map(|query| async move { self.result(&query, as_of_ms).await });
         let read: Vec<_> = read.collect();
         stream::iter(read).buffered(CONCURRENCY).try_collect().await
@@ -128,8 +126,4 @@ pub(crate) fn live_problem(error: &LiveError) -> Problem {
             Problem::new(Reason::Internal, "the live statistics refused; the log of the service says why")
         }
     }
-}
-
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_contracts::{Contracts, StreamContract};
 use headwater_domain::Reason;
@@ -15,6 +15,8 @@ use tracing::{debug, warn};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(500);
+/// How far the live store's clock may seem to be off before it is taken anew: an answer takes its time.
+const CLOCK_TOLERANCE_MS: i64 = 100;
 /// Marks that are waited for at most; past it the oldest are kept, which is what lag is told by.
 const MARKS_MAX: usize = 1024;
 
@@ -48,6 +50,8 @@ pub(crate) struct Watch {
     live: Arc<dyn LiveStatistics>,
     log: Option<Arc<dyn EventLog>>,
     known: RwLock<HashMap<String, Known>>,
+    /// The live store's clock: what it said, and when.
+    clock: RwLock<Option<(i64, Instant)>>,
 }
 
 impl Watch {
@@ -57,13 +61,13 @@ impl Watch {
         live: Arc<dyn LiveStatistics>,
         log: Option<Arc<dyn EventLog>>,
     ) -> Self {
-        Self { contracts, history, live, log, known: RwLock::default() }
+        Self { contracts, history, live, log, known: RwLock::default(), clock: RwLock::default() }
     }
 
     /// Looks again and again; tells `condition` what is away.
     pub(crate) async fn run(&self, condition: impl Fn(&str, Option<String>)) {
         loop {
-            let mut away = (None, None);
+            let mut away = (None, self.look_at_clock().await.err());
             for stream in self.contracts.streams() {
                 if let Err(error) = self.look_at_history(stream).await {
                     away.0 = Some(error.to_string());
@@ -76,6 +80,27 @@ impl Watch {
             condition("stats: live statistics", away.1);
             tokio::time::sleep(EVERY).await;
         }
+    }
+
+    /// The moment that windows end at, in milliseconds since the Unix epoch: by the live store's clock, so that every
+    /// replica answers alike whatever its host's clock says; by the host's where the store never told.
+    pub(crate) fn now_ms(&self) -> i64 {
+        let whole_ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        match *self.clock.read() {
+            Some((at_ms, seen)) => at_ms + whole_ms(seen.elapsed()),
+            None => SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, whole_ms),
+        }
+    }
+
+    async fn look_at_clock(&self) -> Result<(), String> {
+        let asked = Instant::now();
+        let told_ms = self.live.now_ms().await.map_err(|error| error.to_string())?;
+        let is_known = self.clock.read().is_some() && (self.now_ms() - told_ms).abs() <= CLOCK_TOLERANCE_MS;
+        if !is_known {
+            // It was told about in the middle of the question and its answer.
+            *self.clock.write() = Some((told_ms, asked + asked.elapsed() / 2));
+        }
+        Ok(())
     }
 
     /// The generation that answers for the stream.

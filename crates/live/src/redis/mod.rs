@@ -267,6 +267,11 @@ impl LiveStatistics for RedisLive {
         Ok(merge(request, &ask.keys, answers))
     }
 
+    async fn now_ms(&self) -> Result<i64, LiveError> {
+        let (seconds, micros): (i64, i64) = self.run(&cmd("TIME")).await?;
+        Ok(seconds * 1000 + micros / 1000)
+    }
+
     async fn trim(&self, generation: &GenerationKey, now_ms: i64) -> Result<(), LiveError> {
         for keys in self.shards(generation) {
             self.trim_shard(&keys, now_ms).await?;

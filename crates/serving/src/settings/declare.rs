@@ -209,6 +209,8 @@ settings! {
         batches_kept_s: [u64] = "90000", "s", between(86_400, 31_536_000);
         /// How long events are kept. 0 is for ever.
         events_kept_days: [u32] = "0", "days", between(0, 36_500);
+        /// How often what is kept no longer is looked for.
+        upkeep_interval_s: [u64] = "60", "s", between(1, 86_400);
     }
     /// Reading statistics.
     stats: StatsSettings {

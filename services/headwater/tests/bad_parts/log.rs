@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_contracts::v1::ingest::ListStreamsRequest;
+use headwater_contracts::v1::ingest::record_result::Result as Answer;
+use headwater_contracts::v1::ingest::{ListStreamsRequest, PublishRequest};
 use headwater_contracts::v1::stats::StatQuery;
 use headwater_domain::partition_of;
 use headwater_event_log::frame;
@@ -24,9 +25,16 @@ fn visits(count: usize) -> Vec<Visit> {
     (0..count).map(|n| Visit::new(&format!("user {n}"), "/")).collect()
 }
 
+/// Publishes visits until all are accepted: a topic that was just made is not known everywhere at once.
 async fn publish(stage: &Stage, ingest: &Headwater, number: usize, count: usize) {
     let records = stage.records(number, &visits(count));
-    publish_all(&mut ingest.ingest().await, stage.stream(number), records).await;
+    within(RECOVERY_MAX, "accepted", || async {
+        let request = PublishRequest { stream: stage.stream(number).into(), records: records.clone() };
+        let answer = ingest.ingest().await.publish(request).await.map_err(|status| format!("{status:?}"))?.into_inner();
+        let refused = answer.results.iter().find(|result| !matches!(result.result, Some(Answer::Accepted(_))));
+        refused.map_or(Ok(()), |refused| Err(format!("{refused:?}")))
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

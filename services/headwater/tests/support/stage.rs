@@ -128,10 +128,16 @@ impl Stage {
     pub(crate) async fn serve_at(&self, seconds: i64, roles: &str, more: &[&str]) -> Headwater {
         let arguments = self.arguments(&["serve", "--role", roles], more);
         let mut command = command(&words(&arguments));
-        command.env("LD_PRELOAD", faketime()).env("FAKETIME", format!("{seconds:+}"));
-        // Timers are not the wall's clock; and a clock that is cached by the second is no clock.
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1");
-        Headwater::launch(command).await
+        let clock = self.contracts.path().with_extension("clock.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/clock.c");
+        let made =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&clock).args([source, "-ldl"]).output();
+        let made = made.expect("a C compiler: `tools/setup cc` installs one");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        command.env("LD_PRELOAD", &clock).env("HEADWATER_TEST_CLOCK_S", seconds.to_string());
+        let headwater = Headwater::launch(command).await;
+        std::fs::remove_file(clock).unwrap();
+        headwater
     }
 
     /// What all pages of a stream add up to: all time or of a window, in seconds; with whether that is complete.
@@ -281,14 +287,6 @@ pub(crate) async fn report(headwater: &Headwater) -> serde_json::Value {
 /// Texts as arguments.
 pub(crate) fn words(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
-}
-
-/// Debian's `faketime` keeps its library where the loader of the machine's architecture looks.
-fn faketime() -> String {
-    let found = Command::new("/bin/sh").args(["-c", "ls /usr/lib/*/faketime/libfaketimeMT.so.1"]).output().unwrap();
-    let path = String::from_utf8(found.stdout).unwrap().trim().to_owned();
-    assert!(!path.is_empty(), "libfaketime is missing: `tools/setup faketime` installs it");
-    path
 }
 
 fn admin_options() -> AdminOptions {

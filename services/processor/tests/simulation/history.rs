@@ -165,7 +165,7 @@ impl History for SimHistory {
         self.call("all_time_distinct", self.real().all_time_distinct(schema, query)).await
     }
 
-    /// The times are of the machine's clock, which the simulation does not look at: it prunes by its own.
+    /// By its bounds nothing would ever be old enough: the simulation prunes by itself.
     async fn prune(&self, _: &StreamSchema, _: i64, _: Option<i64>) -> Result<u64, HistoryError> {
         self.call("prune", async { Ok(0) }).await
     }

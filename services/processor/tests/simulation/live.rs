@@ -36,9 +36,13 @@ impl LiveStatistics for SimLive {
         self.memory.read(generation, request).await
     }
 
-    /// The time is of the machine's clock, which the simulation does not look at: it trims by its own.
-    async fn trim(&self, generation: &GenerationKey, _now_ms: i64) -> Result<(), LiveError> {
-        let act = self.memory.trim(generation, self.world.now_ms());
+    async fn now_ms(&self) -> Result<i64, LiveError> {
+        let act = async { Ok(self.world.now_ms()) };
+        self.world.call(self.process, "now", LiveError::Unavailable, act).await
+    }
+
+    async fn trim(&self, generation: &GenerationKey, now_ms: i64) -> Result<(), LiveError> {
+        let act = self.memory.trim(generation, now_ms);
         self.world.call(self.process, "trim", LiveError::Unavailable, act).await
     }
 

@@ -227,5 +227,6 @@ fn options(process: u64) -> ProcessorOptions {
         live_queue_max: 2,
         batches_kept_ms: 3_600_000,
         events_kept_days: 0,
+        upkeep_interval: Duration::from_secs(60),
     }
 }
