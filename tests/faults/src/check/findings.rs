@@ -65,6 +65,8 @@ pub struct Summary {
     pub dead: usize,
     /// Records of events that were stored before.
     pub duplicates: usize,
+    /// Records of events that are there more often than they were sent.
+    pub more_than_sent: usize,
     /// Batches that Postgres remembers.
     pub batches: usize,
     /// How often a partition was taken.

@@ -27,7 +27,7 @@ pub fn check(journal: &Journal, evidence: &Evidence, measures: &[Measure]) -> Fi
     ranges::check(evidence, measures, &mut findings);
     order::check(journal, &mut findings);
     machine::check(measures, &mut findings);
-    findings.summary = summary(journal, evidence);
+    findings.summary = Summary { more_than_sent: findings.summary.more_than_sent, ..summary(journal, evidence) };
     findings
 }
 
@@ -46,6 +46,7 @@ fn summary(journal: &Journal, evidence: &Evidence) -> Summary {
         flagged,
         dead: evidence.dead.len(),
         duplicates: evidence.duplicates.len(),
+        more_than_sent: 0,
         batches: evidence.ranges.len(),
         epochs: evidence.positions.iter().map(|position| position.epoch).sum(),
         answers: evidence.answers.len(),

@@ -72,7 +72,7 @@ impl Breaker {
         if let Some(ended) = self.stack.ended() {
             bail!("a process ended by itself: {ended}");
         }
-        Ok(())
+        block_in_place(|| self.stack.settled())
     }
 
     /// Ends processors that were added.

@@ -15,7 +15,7 @@ use tokio_postgres::NoTls;
 
 use super::now_ms;
 use super::process::{Roster, Running};
-use super::stack::PARTITIONS;
+use super::stack::{GROUP, PARTITIONS};
 use crate::event::Stream;
 use crate::journal::Lines;
 use crate::measures::{Measure, Moment, Sample};
@@ -130,7 +130,7 @@ impl Hints {
             for stream in Stream::ALL {
                 let consumer = ClientConfig::new()
                     .set("bootstrap.servers", &self.kafka)
-                    .set("group.id", format!("headwater-processor.{}", stream.name()))
+                    .set("group.id", format!("{GROUP}.{}", stream.name()))
                     .create()?;
                 self.consumers.push((stream, consumer));
             }

@@ -11,6 +11,9 @@ use headwater_testkit::{Options, Program, free_port};
 
 /// Names the bug that a build with planted bugs has; it is handed on to the platform.
 const PLANTED_BUG: &str = "HEADWATER_PLANTED_BUG";
+/// Closes what the driver's Kafka clients left open for whoever is started, or descriptors could not be compared; then
+/// becomes the program that is named first.
+const OWN_DESCRIPTORS_ONLY: &str = r#"for fd in /proc/$$/fd/*; do fd=${fd##*/}; if [ "$fd" -gt 2 ]; then eval "exec $fd>&-"; fi; done; exec "$0" "$@""#;
 const READY_MAX: Duration = Duration::from_secs(60);
 
 /// What every process of the platform is started with.
@@ -60,7 +63,8 @@ impl Process {
         let http_port = free_port()?;
         let options = Options::default().dir(settings.folder.join(&name));
         let program = Program::start(role, &options, http_port, "/livez", |_: &Path, port| {
-            let mut command = Command::new(&settings.binary);
+            let mut command = Command::new("bash");
+            command.args(["-c", OWN_DESCRIPTORS_ONLY]).arg(&settings.binary);
             for (variable, _) in std::env::vars_os() {
                 let variable = variable.to_string_lossy();
                 if variable.starts_with("HEADWATER_") && variable != PLANTED_BUG {

@@ -74,6 +74,7 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "| stored and flagged | {} |", s.flagged)?;
         writeln!(f, "| dead letters | {} |", s.dead)?;
         writeln!(f, "| duplicates | {} |", s.duplicates)?;
+        writeln!(f, "| of them made by ingest's own producer | {} |", s.more_than_sent)?;
         writeln!(f, "| batches, epochs | {}, {} |", s.batches, s.epochs)?;
         writeln!(f, "| **lost** | {} |", findings.count(Invariant::I1Lost))?;
         writeln!(f, "| **doubled** | {} |", findings.count(Invariant::I2Doubled))?;

@@ -25,8 +25,6 @@ use crate::evidence::{Evidence, Sources};
 use crate::journal::Lines;
 use crate::measures::{self, Measure, Moment};
 
-/// The processors' consumer group, as the platform calls it where nothing else is set.
-const GROUP: &str = "headwater-processor";
 const SCHEMA: &str = "headwater";
 /// How long everything that was sent may take until it is in Postgres, once nothing is broken any more.
 const DRAINED_WITHIN: Duration = Duration::from_secs(60);
@@ -89,7 +87,7 @@ async fn in_folder(options: &Options, folder: &Path) -> Result<bool> {
         postgres: stack.postgres_url(),
         schema: SCHEMA.to_owned(),
         kafka: stack.kafka.bootstrap(),
-        group: GROUP.to_owned(),
+        group: stack::GROUP.to_owned(),
         stats: stack.stats.endpoint(),
     };
     let gauge = Gauge::start(&stack.roster, &measures, &sources.kafka, &sources.postgres);

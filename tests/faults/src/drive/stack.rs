@@ -19,6 +19,10 @@ const BROKERS: usize = 3;
 pub(super) const PARTITIONS: i32 = 4;
 /// How long a broker that was killed may take until it has everything that the others have.
 const IN_SYNC_MAX: Duration = Duration::from_secs(60);
+/// How long members of a group may take until they agree.
+const SETTLED_MAX: Duration = Duration::from_secs(40);
+/// The processors' consumer group, as the platform calls it where nothing else is set.
+pub(super) const GROUP: &str = "headwater-processor";
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything that runs. It ends with its handle.
@@ -120,6 +124,32 @@ impl Stack {
                 _ => std::thread::sleep(Duration::from_millis(100)),
             }
         }
+    }
+
+    /// Waits until the processors' groups have nothing left to settle: the next fault meets a group that is whole, and its
+    /// recovery is its own. It blocks.
+    pub(super) fn settled(&self) -> Result<()> {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", self.kafka.bootstrap()).create()?;
+        let began = Instant::now();
+        for stream in Stream::ALL {
+            let name = format!("{GROUP}.{}", stream.name());
+            loop {
+                let groups = consumer.client().fetch_group_list(Some(&name), ASK_TIMEOUT);
+                let found = groups.map(|groups| {
+                    let group = groups.groups().iter().find(|group| group.name() == name);
+                    group.map(|group| (group.state().to_owned(), group.members().len()))
+                });
+                match found {
+                    Ok(Some((state, members))) if state == "Stable" && members == self.processors.len() => break,
+                    other if began.elapsed() > SETTLED_MAX => {
+                        let processors = self.processors.len();
+                        bail!("{name} of {processors} processors is not stable within {SETTLED_MAX:?}: {other:?}")
+                    }
+                    _ => std::thread::sleep(Duration::from_millis(100)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Where Postgres is, without the proxy.
