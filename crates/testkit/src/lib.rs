@@ -32,6 +32,7 @@ mod redis_copy;
 mod registry;
 mod server;
 mod shared;
+mod small_disk;
 mod toxiproxy;
 
 pub use install::{free_port, tools_dir};
@@ -45,4 +46,5 @@ pub use redis::{Redis, RedisCluster};
 pub use registry::Registry;
 pub use server::{Options, Server};
 pub use shared::{KAFKA, POSTGRES, REDIS, REGISTRY, fresh_database, require, unique};
+pub use small_disk::SmallDisk;
 pub use toxiproxy::Toxiproxy;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::install::program;
 use crate::process::{self, Bond};
 use crate::server::{Options, Recipe, Server, is_a_server};
+use crate::small_disk::SmallDisk;
 
 /// One Postgres server with its own data. Everybody on the machine may connect as the superuser `postgres`.
 ///
@@ -35,6 +36,24 @@ impl Postgres {
     #[must_use]
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port())
+    }
+
+    /// Mounts a disk of that size and makes an empty database of which all tables lie on it; the write-ahead log does
+    /// not. Returns the disk, to be dropped after the server, and the database's URL.
+    ///
+    /// # Errors
+    /// Where this process may not mount, or the server does not answer.
+    pub async fn database_on_small_disk(&self, mebibytes: u32) -> Result<(SmallDisk, String)> {
+        let disk = SmallDisk::mount(mebibytes, other_user(self.dir())?)?;
+        let (client, connection) = tokio_postgres::connect(&self.url(), tokio_postgres::NoTls).await?;
+        let place = format!("CREATE TABLESPACE small LOCATION '{}'", disk.folder().display());
+        let work = async move {
+            client.batch_execute(&place).await?;
+            client.batch_execute("CREATE DATABASE small TABLESPACE small").await
+        };
+        let (made, _) = tokio::join!(work, connection);
+        made.context("cannot make a database on a small disk")?;
+        Ok((disk, format!("postgres://postgres@127.0.0.1:{}/small", self.port())))
     }
 }
 

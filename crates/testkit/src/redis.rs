@@ -47,6 +47,18 @@ impl Redis {
     pub fn ask(&self, command: &str) -> Result<Option<String>> {
         ask(self.port(), command)
     }
+
+    /// Allows so many bytes more than are used now, or any number where none.
+    ///
+    /// # Errors
+    /// Where the server does not answer.
+    pub fn allow_bytes(&self, more: Option<u64>) -> Result<()> {
+        let info = self.ask("INFO memory")?.unwrap_or_default();
+        let used = info.lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse::<u64>().ok());
+        let used = used.context("Redis does not say how much memory it uses")?;
+        let bytes = more.map_or(0, |more| used + more);
+        self.ask(&format!("CONFIG SET maxmemory {bytes}")).map(drop)
+    }
 }
 
 /// A Redis Cluster of masters without replicas, the slots shared out evenly.

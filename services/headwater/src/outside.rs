@@ -17,7 +17,6 @@ use headwater_serving::Settings;
 
 const CLIENT_ID: &str = "headwater";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 const REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The frame that stands before a message, at most: magic byte, id, and indexes of nested messages.
 const FRAME_BYTES_MAX: usize = 1024;
@@ -42,7 +41,7 @@ pub(crate) fn production(settings: &Settings) -> anyhow::Result<Outside> {
         url: settings.postgres.url.to_string(),
         pool_size_max: settings.postgres.pool_size_max,
         connect_timeout: CONNECT_TIMEOUT,
-        statement_timeout: STATEMENT_TIMEOUT,
+        statement_timeout: Duration::from_millis(settings.postgres.statement_timeout_ms),
         schema: settings.postgres.schema.clone(),
         old_days: if settings.postgres.old_days == "detach" { OldDays::Detach } else { OldDays::Drop },
     })

@@ -17,6 +17,7 @@ const DAY_MS: i64 = 86_400_000;
 pub(crate) async fn run(shared: Arc<Shared>, filled: watch::Receiver<Filled>) {
     loop {
         tokio::time::sleep(shared.options.upkeep_interval).await;
+        check(&shared).await;
         for stream in shared.contracts.streams() {
             let schema = &stream.schema;
             let generations = filled.borrow().get(&schema.name).cloned().unwrap_or_default();
@@ -31,6 +32,18 @@ pub(crate) async fn run(shared: Arc<Shared>, filled: watch::Receiver<Filled>) {
             }
         }
     }
+}
+
+/// What was looked at before the start may have been changed since.
+async fn check(shared: &Shared) {
+    let unsuitable = match shared.outside.live.check().await {
+        Err(LiveError::Unsuitable(reason)) => Some(reason),
+        _ => None,
+    };
+    if let Some(reason) = &unsuitable {
+        warn!(reason, "live statistics are not safe");
+    }
+    (shared.conditions)("processor: live statistics' store", unsuitable);
 }
 
 /// By the store's clock, which its windows end at.

@@ -184,6 +184,8 @@ settings! {
         url: [Secret] = "postgres://headwater@127.0.0.1:5432/headwater", "", url(&["postgres", "postgresql"]), mask Url;
         /// Connections at most.
         pool_size_max: [usize] = "16", "connections", between(1, 1000);
+        /// How long a statement, or its wait for a lock, may take.
+        statement_timeout_ms: [u64] = "30000", "ms", between(1000, 3_600_000);
         /// Schema that the tables are in.
         schema: [String] = "headwater", "", sql_name();
         /// What becomes of days older than processor.events_kept_days: drop, or detach, which leaves them as tables of their own.

@@ -6,3 +6,5 @@ mod support;
 
 mod clock;
 mod log;
+mod postgres;
+mod redis;

@@ -168,6 +168,20 @@ impl Stage {
         .await;
     }
 
+    /// Waits until at least so many events of a stream are counted.
+    pub(crate) async fn counted_at_least(&self, limit: Duration, stats: &Stats, number: usize, events: usize) {
+        within(limit, "what was accepted is counted", || {
+            let mut stats = stats.clone();
+            async move {
+                match self.views(&mut stats, number, None, "").await {
+                    Ok((views, true)) if views >= events as i64 => Ok(()),
+                    other => Err(format!("{other:?}, and not {events}")),
+                }
+            }
+        })
+        .await;
+    }
+
     /// Waits until so many events of a stream are stored.
     pub(crate) async fn stored(&self, limit: Duration, number: usize, events: usize) {
         within(limit, "everything is stored", || async {
