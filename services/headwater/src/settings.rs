@@ -15,7 +15,12 @@ const OTHER_VARIABLES: &[&str] = &["HEADWATER_ADDRESS", "HEADWATER_TOKEN", "HEAD
 
 /// The settings of a command, or the exit code after saying everything that is wrong with them.
 pub(crate) fn read(matches: &ArgMatches) -> Result<Settings, ExitCode> {
-    load(matches, process_env(), OTHER_VARIABLES).map_err(|errors| {
+    let mut others = OTHER_VARIABLES.to_vec();
+    // Where bugs can be planted; anywhere else it is a mistake as any other.
+    if headwater_planted::ON {
+        others.push(headwater_planted::VARIABLE);
+    }
+    load(matches, process_env(), &others).map_err(|errors| {
         eprintln!("headwater: the settings do not hold\n{errors}");
         ExitCode::from(EXIT_USAGE)
     })
