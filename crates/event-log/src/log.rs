@@ -150,6 +150,17 @@ pub trait EventLog: Send + Sync + 'static {
     /// `UnknownTopic`, `Unavailable`.
     async fn watermarks(&self, topic: &str, partition: i32) -> Result<Watermarks, EventLogError>;
 
+    /// Whether a partition may have been made anew since it had a record at that offset, appended at that time in
+    /// milliseconds since the Unix epoch: whether the oldest record that is kept is not after the offset, and newer than
+    /// the time. A log whose topics are never deleted says no.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `Unavailable`.
+    async fn may_be_anew(&self, at: &TopicPartition, offset: i64, appended_ms: i64) -> Result<bool, EventLogError> {
+        let _ = (at, offset, appended_ms);
+        Ok(false)
+    }
+
     /// Joins a group that shares the partitions of the topics among its members.
     ///
     /// # Errors

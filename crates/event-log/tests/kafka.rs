@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_event_log::kafka::{KafkaLog, KafkaOptions};
 use headwater_event_log::{
@@ -263,4 +263,26 @@ async fn reader_of_k(member: &mut dyn GroupMember) -> Box<dyn PartitionReader> {
         let at = partitions.into_iter().map(|partition| (partition, 0)).collect();
         return member.start(at).await.unwrap().remove(place);
     }
+}
+
+#[tokio::test]
+async fn a_log_whose_every_record_is_newer_may_be_another() {
+    let log = KafkaLog::connect(KafkaOptions::new(require(KAFKA))).unwrap();
+    let topic = unique("anew");
+    log.ensure_topic(&spec(&topic, 1)).await.unwrap();
+    let before_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 - 1;
+    for result in log.append(&topic, records(3)).await {
+        result.unwrap();
+    }
+    let at = TopicPartition { topic: topic.clone(), partition: 0 };
+    // The record at offset 2 would be older than all that there are.
+    assert_eq!(log.may_be_anew(&at, 2, before_ms).await, Ok(true));
+    assert_eq!(log.may_be_anew(&at, 2, before_ms + 60_000).await, Ok(false), "nothing is newer");
+    sleep(Duration::from_millis(50)).await;
+    let between_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64 - 1;
+    sleep(Duration::from_millis(50)).await;
+    log.append(&topic, records(1)).await.pop().unwrap().unwrap();
+    assert_eq!(log.may_be_anew(&at, 2, between_ms).await, Ok(false), "only what follows is newer");
+    // A clock that went back: something before is newer, and not all.
+    assert_eq!(log.may_be_anew(&at, 3, between_ms).await, Ok(false));
 }

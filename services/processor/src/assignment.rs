@@ -14,7 +14,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::follow::Followers;
 use crate::generations::{Filled, Generations};
@@ -66,6 +66,7 @@ struct Taken {
     ownership: Ownership,
     next: i64,
     remembered: Option<Remembered>,
+    last_read: Option<(i64, i64)>,
 }
 
 /// A partition, and the offset before which everything is done.
@@ -266,7 +267,7 @@ impl Assignment {
                     // assigned, so that the group is joined anew.
                     if self.workers.contains_key(&place) {
                         let place = condition(&place);
-                        return Err(EventLogError::Refused(format!("{place} was taken by another: joining anew")));
+                        return Err(EventLogError::Refused(format!("{place} has to be taken anew: joining anew")));
                     }
                 }
                 Some((place, next)) = self.hints.1.recv() => member.hint(&place, next),
@@ -321,6 +322,7 @@ impl Assignment {
                 hints: self.hints.0.clone(),
                 batches,
                 committed,
+                last_read: taken.last_read,
                 has_told_misplaced: false,
             };
             let stop = CancellationToken::new();
@@ -379,6 +381,10 @@ async fn work_on(
             };
             until(&stop, tell).await;
         }
+        Stop::MaybeOtherTopic { .. } => {
+            warn!(topic = place.topic, partition = place.partition, reason = %ended, "the partition is looked at anew");
+            let _ = fenced.send(place).await;
+        }
         Stop::Log(EventLogError::Revoked) => {
             info!(topic = place.topic, partition = place.partition, reason = %ended, "gave up the partition");
         }
@@ -427,9 +433,10 @@ async fn take(shared: &Shared, stream: &StreamContract, place: &TopicPartition) 
     let read = || shared.outside.log.watermarks(&place.topic, place.partition);
     let marks = shared.log(read).await;
     let Watermarks { low, high } = marks.map_err(|error| not_taken(epoch, Stopped::refused(&error)))?;
-    let begin = |next, remembered| Ok(Taken { place: place.clone(), ownership, next, remembered });
     let in_log = |offset| offset - ownership.log_shift;
     let last = ownership.last.map(|last| Remembered { offset: in_log(last.offset), ..last });
+    let last_read = last.map(|last| (last.offset, last.appended_ms));
+    let begin = |next, remembered| Ok(Taken { place: place.clone(), ownership, next, remembered, last_read });
     match (ownership.next.map(in_log), last) {
         (None, _) => begin(low, None),
         (Some(next), _) if next < low || next > high => Err(not_taken(epoch, Stopped::outside(place, next, low, high))),

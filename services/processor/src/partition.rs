@@ -18,6 +18,9 @@ use crate::batch::Batch;
 use crate::decode::{Arrived, Decoded, decode};
 use crate::follow::CommittedBatch;
 
+/// A topic cannot be deleted and made anew within less: the controller writes down each by itself.
+const MADE_ANEW_MS_MIN: i64 = 20;
+
 /// Why the work on a partition ended.
 #[derive(Debug, Error)]
 pub(crate) enum Stop {
@@ -33,6 +36,9 @@ pub(crate) enum Stop {
     /// The registry refuses for good.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The topic may not be the one that was read: it has to be looked at anew.
+    #[error("everything that the log has may be newer than offset {offset}, which was read")]
+    MaybeOtherTopic { offset: i64 },
     /// The topic is not the one that was read.
     #[error("the record at offset {offset} is not the one that was read: the topic was made anew")]
     OtherTopic { offset: i64 },
@@ -54,6 +60,8 @@ pub(crate) struct PartitionWork {
     pub(crate) batches: broadcast::Sender<Arc<CommittedBatch>>,
     /// The offset that the history has.
     pub(crate) committed: watch::Sender<Option<i64>>,
+    /// Offset in the log, and time, of the last record that was read.
+    pub(crate) last_read: Option<(i64, i64)>,
     /// Whether it was told that events lie on another partition than their key's.
     pub(crate) has_told_misplaced: bool,
 }
@@ -74,6 +82,7 @@ impl PartitionWork {
         let options = &self.shared.options;
         let records = reader.read(options.batch_records_max, options.batch_bytes_max, options.batch_linger).await?;
         let records = self.verified(records)?;
+        self.check_log(&records).await?;
         let records = self.shifted(records);
         let Some(last) = records.last() else { return Ok(()) };
         let last = (last.offset, last.appended_ms, checksum(last));
@@ -112,6 +121,23 @@ impl PartitionWork {
             records.remove(0);
         }
         Ok(records)
+    }
+
+    /// Looks whether the log still is the one that was read, where it may have been made anew between two records: a log
+    /// that is read on at an offset says nothing of that.
+    async fn check_log(&mut self, records: &[LogRecord]) -> Result<(), Stop> {
+        let Some(last) = records.last() else { return Ok(()) };
+        let before = self.last_read.replace((last.offset, last.appended_ms));
+        let Some((offset, appended_ms)) = before else { return Ok(()) };
+        let mut before_ms = appended_ms;
+        let after_gap = |record: &LogRecord| {
+            record.appended_ms - std::mem::replace(&mut before_ms, record.appended_ms) > MADE_ANEW_MS_MIN
+        };
+        if !records.iter().any(after_gap) {
+            return Ok(());
+        }
+        let may_be = || self.shared.outside.log.may_be_anew(&self.place, offset, appended_ms);
+        if self.shared.log(may_be).await? { Err(Stop::MaybeOtherTopic { offset }) } else { Ok(()) }
     }
 
     /// Gives records their offsets in the history: the log's, until a topic was made anew.

@@ -30,7 +30,7 @@ impl Stopped {
     /// Of a partition whose work ended like this; none where it is another owner's.
     pub(crate) fn of(place: &TopicPartition, stop: &Stop) -> Option<Self> {
         match stop {
-            Stop::Fenced { .. } | Stop::Log(EventLogError::Revoked) => None,
+            Stop::Fenced { .. } | Stop::MaybeOtherTopic { .. } | Stop::Log(EventLogError::Revoked) => None,
             Stop::Log(EventLogError::OffsetOutOfRange { offset, low, high, .. }) => {
                 Some(Self::outside(place, *offset, *low, *high))
             }

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::client::Client;
+use rdkafka::consumer::BaseConsumer;
 use tokio::task::spawn_blocking;
 
 pub use self::options::KafkaOptions;
@@ -20,7 +22,7 @@ pub use self::options::KafkaOptions;
 use self::member::KafkaMember;
 use self::producer::{Deliveries, Producer};
 use self::topics::{Admin, TopicState};
-use crate::{EventLog, EventLogError, GroupMember, NewRecord, Position, TopicSpec, Watermarks};
+use crate::{EventLog, EventLogError, GroupMember, NewRecord, Position, TopicPartition, TopicSpec, Watermarks};
 
 /// A topic that nobody makes: asking for it is the cheapest question that a broker must answer.
 const NO_TOPIC: &str = "headwater.check";
@@ -33,6 +35,8 @@ pub struct KafkaLog {
     options: Arc<KafkaOptions>,
     admin: ClientConfig,
     producer: Arc<Producer>,
+    /// Asks for offsets by time, which only consumers can; made when it is first needed.
+    looker: Arc<Mutex<Option<Arc<BaseConsumer>>>>,
 }
 
 impl KafkaLog {
@@ -42,7 +46,7 @@ impl KafkaLog {
     /// `Refused` where librdkafka does not take a property.
     pub fn connect(options: KafkaOptions) -> Result<Self, EventLogError> {
         let producer = Arc::new(Producer::new(options.producer()?, options.delivery_timeout)?);
-        Ok(Self { admin: options.client()?, options: Arc::new(options), producer })
+        Ok(Self { admin: options.client()?, options: Arc::new(options), producer, looker: Arc::default() })
     }
 
     /// Asks the brokers, on a thread that may block.
@@ -55,6 +59,15 @@ impl KafkaLog {
             Ok(answer) => answer,
             Err(error) => Err(EventLogError::Unavailable(error.to_string())),
         }
+    }
+
+    fn looker(&self) -> Result<Arc<BaseConsumer>, EventLogError> {
+        let mut looker = self.looker.lock();
+        if let Some(looker) = &*looker {
+            return Ok(Arc::clone(looker));
+        }
+        let made: BaseConsumer = self.admin.create().map_err(|error| EventLogError::Refused(error.to_string()))?;
+        Ok(Arc::clone(looker.insert(Arc::new(made))))
     }
 
     async fn state(&self, topic: &str) -> Result<(Option<TopicState>, usize), EventLogError> {
@@ -87,6 +100,12 @@ impl EventLog for KafkaLog {
     async fn watermarks(&self, topic: &str, partition: i32) -> Result<Watermarks, EventLogError> {
         let topic = topic.to_owned();
         self.ask(move |client| topics::watermarks(client, &topic, partition)).await
+    }
+
+    async fn may_be_anew(&self, at: &TopicPartition, offset: i64, appended_ms: i64) -> Result<bool, EventLogError> {
+        let (looker, at) = (self.looker()?, at.clone());
+        let asked = spawn_blocking(move || topics::may_be_anew(&looker, &at, offset, appended_ms)).await;
+        asked.unwrap_or_else(|error| Err(EventLogError::Unavailable(error.to_string())))
     }
 
     /// Each topic is a group of its own at the brokers, `<group>.<topic>`, so that every topic is shared evenly.

@@ -4,13 +4,15 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::sleep;
 use tracing::debug;
 
 use super::errors::{code_of, log_line, meaning, meaning_of};
-use crate::{EventLogError, TopicSpec, Watermarks};
+use crate::{EventLogError, TopicPartition, TopicSpec, Watermarks};
 
 /// What a batch of one greatest record has besides it: headers of the batch and the record.
 const BATCH_OVERHEAD_BYTES: u32 = 64 * 1024;
@@ -52,6 +54,24 @@ pub(super) fn topic_state<C: ClientContext>(
     let partitions = found.partitions();
     let led = !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0);
     Ok((Some(TopicState { partitions: partitions.len() as i32, led }), brokers))
+}
+
+/// Whether every record of a partition is newer than one that it had at the offset, as after it was made anew. It blocks.
+pub(super) fn may_be_anew(
+    looker: &BaseConsumer,
+    at: &TopicPartition,
+    offset: i64,
+    appended_ms: i64,
+) -> Result<bool, EventLogError> {
+    let refused = |error: KafkaError| meaning_of(&error, &at.topic);
+    let mut asked = TopicPartitionList::new();
+    asked.add_partition_offset(&at.topic, at.partition, Offset::Offset(appended_ms + 1)).map_err(refused)?;
+    let found = looker.offsets_for_times(asked, ASK_TIMEOUT).map_err(refused)?;
+    let Some(found) = found.find_partition(&at.topic, at.partition) else { return Ok(false) };
+    found.error().map_err(refused)?;
+    let Offset::Offset(newer) = found.offset() else { return Ok(false) };
+    // After a change of leaders a clock may have gone back, and a few before the offset be newer: not all of them.
+    Ok(newer <= offset && newer == watermarks(looker.client(), &at.topic, at.partition)?.low)
 }
 
 /// Offsets that a partition holds. It blocks.

@@ -201,3 +201,38 @@ async fn partitions_that_are_added_under_load_are_read_and_moved_keys_are_told()
     stage.counted(RECOVERY_MAX, &stats, 0, accepted + 3).await;
     assert_eq!(misplaced().await, before + 3.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_made_anew_while_it_is_read_is_noticed() {
+    const SHORT: usize = 0;
+    const LONG: usize = 1;
+    let stage = Stage::new(&["short", "long"]).await;
+    let serving = stage.serve("ingest,processor,stats", &[]).await;
+    serving.ready(READY_MAX).await;
+    let stats = serving.stats().await;
+    for number in [SHORT, LONG] {
+        publish(&stage, &serving, number, 20).await;
+        stage.counted(RECOVERY_MAX, &stats, number, 20).await;
+    }
+    // The new topic of one stays shorter than what was read; the other's is longer at once, so that its next offset is
+    // there, and is another record's.
+    for (number, records) in [(SHORT, 5), (LONG, 100_usize)] {
+        stage.make_anew(number).await;
+        stage.produce_at_once(number, b"not framed", records).await;
+    }
+    for (number, reason) in [(SHORT, "OFFSET_OUTSIDE_LOG"), (LONG, "TOPIC_REPLACED")] {
+        let told = trouble(&serving, TOLD_MAX, &format!("{}/0", stage.stream(number))).await;
+        assert!(told.starts_with(&format!("{reason}: ")), "{told}");
+    }
+    assert_eq!(stage.count("headwater.dead_letters", "true").await, 0, "nothing of the new topics is read");
+
+    // What follows the new records is read too, and nothing before.
+    for (number, records, more) in [(SHORT, 5, &[] as &[&str]), (LONG, 100, &["--made-anew"])] {
+        let (done, told) = resume(&stage, number, more).await;
+        assert!(done, "{told}");
+        publish(&stage, &serving, number, 10).await;
+        stage.counted(2 * RECOVERY_MAX, &stats, number, 30).await;
+        let dead = format!("stream = '{}'", stage.stream(number));
+        assert_eq!(stage.count("headwater.dead_letters", &dead).await, records);
+    }
+}

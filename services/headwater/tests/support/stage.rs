@@ -260,6 +260,15 @@ impl Stage {
         producer.send(record, ADMIN_MAX).await.unwrap();
     }
 
+    /// Appends so many records, which are all the same, in one request.
+    pub(crate) async fn produce_at_once(&self, number: usize, value: &[u8], count: usize) {
+        let mut config = self.client();
+        config.set("linger.ms", "50").set("message.timeout.ms", "10000");
+        let producer: FutureProducer = config.create().unwrap();
+        let record = || FutureRecord::<str, [u8]>::to(self.stream(number)).payload(value).partition(0);
+        futures::future::try_join_all((0..count).map(|_| producer.send(record(), ADMIN_MAX))).await.unwrap();
+    }
+
     /// What every client of Kafka begins with.
     pub(crate) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
