@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_contracts::StreamContract;
 use headwater_domain::{LiveBatch, RuleCounts, StoredEvent, judge};
-use headwater_history::HistoryError;
+use headwater_history::{HistoryError, PartitionProgress};
 use headwater_live::{ApplyOutcome, GenerationKey, LiveError};
 use headwater_planted::{self as planted, Bug};
 use tokio::sync::broadcast::error::RecvError;
@@ -22,8 +22,8 @@ use crate::generations::{Filled, is_wanted};
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 /// Batches that a replay reads from the history at a time.
 const REPLAY_BATCHES_MAX: usize = 32;
-/// Offsets in a batch that is made of rows, where the batch rows do not reach back: few enough that no read looks through
-/// the table, and sorts it, to find the first of many.
+/// Offsets in a batch that is made of rows: few enough that no read looks through the table, and sorts it, to find the
+/// first of many.
 const BRIDGE_OFFSETS_MAX: i64 = 5000;
 /// Replays that one call tries before it leaves the rest to the next check.
 const REPLAYS_MAX: usize = 8;
@@ -170,13 +170,25 @@ impl Follower {
                 return Err(ReplayStop::Unwanted);
             }
         }
+        // Shards that have nothing, or one alone, take any cut of the offsets: many batches at once are the quicker way.
+        // Of several, one may stand in the middle of such a cut, so that they get the batches as they were.
+        if from.is_none() || self.generation.shards == 1 {
+            let Some(stored) = self.stored().await? else { return Ok(ApplyOutcome::Applied) };
+            if let gap @ ApplyOutcome::Gap { .. } =
+                self.bridge(from.unwrap_or(stored.start), from.is_none(), stored.next).await?
+            {
+                return Ok(gap);
+            }
+            from = Some(stored.next);
+        }
         let mut replayed = 0;
         loop {
             let read = || self.shared.outside.history.batches(schema, self.partition, from, REPLAY_BATCHES_MAX);
             let batches = self.shared.history(read).await.map_err(ReplayStop::History)?;
-            if let Some(first) = batches.first()
-                && !from.map_or(first.is_start, |from| first.first == from)
-                && let gap @ ApplyOutcome::Gap { .. } = self.bridge(from, first.first).await?
+            // The batch rows may not reach back so far.
+            if let (Some(first), Some(from)) = (batches.first(), from)
+                && first.first != from
+                && let gap @ ApplyOutcome::Gap { .. } = self.bridge(from, false, first.first).await?
             {
                 return Ok(gap);
             }
@@ -205,15 +217,12 @@ impl Follower {
         }
     }
 
-    /// Applies what lies before the batches that are kept, in batches made of rows. A shard that has it skips it: what it
-    /// has ends at a batch that is kept, or later.
-    async fn bridge(&self, from: Option<i64>, before: i64) -> Result<ApplyOutcome, ReplayStop> {
+    /// Applies what lies from an offset on and before another in batches made of rows. A shard that has it skips it.
+    async fn bridge(&self, mut first: i64, mut is_start: bool, before: i64) -> Result<ApplyOutcome, ReplayStop> {
         let schema = &self.stream.schema;
-        let (mut first, mut is_start) = match from {
-            Some(from) => (from, false),
-            None => (self.start().await?, true),
-        };
-        info!(stream = schema.name, partition = self.partition, first, before, "rebuilding live statistics from rows");
+        if first < before {
+            info!(stream = schema.name, partition = self.partition, first, before, "mending live statistics from rows");
+        }
         while first < before {
             let next = before.min(first + BRIDGE_OFFSETS_MAX);
             let limit = usize::try_from(next - first).unwrap_or(usize::MAX);
@@ -229,11 +238,11 @@ impl Follower {
         Ok(ApplyOutcome::Applied)
     }
 
-    /// Where the partition's first batch began: a log need not begin at 0.
-    async fn start(&self) -> Result<i64, ReplayStop> {
+    /// How far the partition's events are stored; none where it has no batch. A log need not begin at 0.
+    async fn stored(&self) -> Result<Option<PartitionProgress>, ReplayStop> {
         let read = || self.shared.outside.history.progress(&self.stream.schema);
         let progress = self.shared.history(read).await.map_err(ReplayStop::History)?;
-        Ok(progress.iter().find(|place| place.partition == self.partition).map_or(0, |place| place.start))
+        Ok(progress.into_iter().find(|place| place.partition == self.partition))
     }
 
     /// What a replay makes of stored events: their verdicts are those that are stored.
