@@ -3,7 +3,7 @@ use headwater_domain::{DeadLetter, Event, Reason};
 use headwater_event_log::{LogRecord, RegistryError, frame};
 use headwater_history::storable;
 
-use crate::schema_ids::SchemaIds;
+use crate::schema_ids::{SchemaIds, UnknownIds};
 
 /// How far an event's time may lie after its arrival, in microseconds.
 const AHEAD_MAX_US: i64 = 5 * 60 * 1_000_000;
@@ -23,13 +23,14 @@ pub(crate) enum Decoded {
     Dead(DeadLetter),
 }
 
-/// Takes a record apart and checks it, against the contract and against the log's own time.
+/// Takes a record of a batch apart and checks it, against the contract and against the log's own time.
 ///
 /// # Errors
 /// The registry is needed and away, or refuses: nothing can be said of the record yet.
 pub(crate) async fn decode(
     stream: &StreamContract,
     schemas: &SchemaIds,
+    unknown: &UnknownIds,
     record: &LogRecord,
 ) -> Result<Decoded, RegistryError> {
     let dead_of = |id: Option<String>, reason: Reason, field: String, detail: String| {
@@ -52,7 +53,7 @@ pub(crate) async fn decode(
         Ok(parsed) => parsed,
         Err(error) => return Ok(foreign(Reason::BadFrame, error.to_string())),
     };
-    if let Err(not_ours) = schemas.judge(stream, id, &indexes).await? {
+    if let Err(not_ours) = schemas.judge(stream, id, &indexes, unknown).await? {
         return Ok(foreign(not_ours.reason, not_ours.detail));
     }
     let dead = |reason, field, detail| dead_of(stream.id_in(payload), reason, field, detail);

@@ -17,6 +17,7 @@ use crate::assignment::{Hint, Shared};
 use crate::batch::Batch;
 use crate::decode::{Arrived, Decoded, decode};
 use crate::follow::CommittedBatch;
+use crate::schema_ids::UnknownIds;
 
 /// A topic cannot be deleted and made anew within less: the controller writes down each by itself.
 const MADE_ANEW_MS_MIN: i64 = 20;
@@ -172,9 +173,9 @@ impl PartitionWork {
     }
 
     async fn decoded(&self, records: &[LogRecord]) -> Result<Vec<Decoded>, Stop> {
-        let mut decoded = Vec::with_capacity(records.len());
+        let (mut decoded, unknown) = (Vec::with_capacity(records.len()), UnknownIds::default());
         for record in records {
-            let call = || decode(&self.stream, &self.shared.schemas, record);
+            let call = || decode(&self.stream, &self.shared.schemas, &unknown, record);
             decoded.push(self.shared.registry(call).await?);
         }
         Ok(decoded)

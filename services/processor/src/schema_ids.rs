@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use headwater_contracts::{StreamContract, message_name_in};
 use headwater_domain::Reason;
@@ -17,6 +17,13 @@ pub(crate) struct SchemaIds {
     registry: Arc<dyn SchemaRegistry>,
     /// Full name of the message; none where the schema has no message there.
     known: Mutex<HashMap<MessageAt, Option<String>>>,
+}
+
+/// Ids that the registry did not know when it was asked for a batch. It is not asked again for the batch's other records:
+/// they were in the log before it was asked, and whoever writes an id has it registered before.
+#[derive(Default)]
+pub(crate) struct UnknownIds {
+    ids: Mutex<HashSet<u32>>,
 }
 
 /// A schema that is not the stream's.
@@ -40,14 +47,18 @@ impl SchemaIds {
         stream: &StreamContract,
         id: u32,
         indexes: &[i32],
+        unknown: &UnknownIds,
     ) -> Result<Result<(), NotOurs>, RegistryError> {
         let key = (id, indexes.to_vec());
         let known = self.known.lock().get(&key).cloned();
         let name = match known {
             Some(name) => name,
             None => {
-                let Some(found) = self.registry.schema(id).await? else {
-                    // Not remembered: another process may be registering it just now.
+                let is_unknown = unknown.ids.lock().contains(&id);
+                let found = if is_unknown { None } else { self.registry.schema(id).await? };
+                let Some(found) = found else {
+                    // Not remembered for longer: another process may be registering it just now.
+                    unknown.ids.lock().insert(id);
                     return Ok(Err(NotOurs {
                         reason: Reason::UnknownSchema,
                         detail: format!("the registry has no schema {id}"),

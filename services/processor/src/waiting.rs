@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -86,6 +87,10 @@ impl Shared {
             self.metrics.retried(system);
         });
         let mut tries = pin!(tries);
+        // As a rule the answer is known, and no timer is needed: every record comes by here.
+        if let Poll::Ready(result) = futures::poll!(tries.as_mut()) {
+            return result;
+        }
         tokio::select! {
             biased;
             result = &mut tries => return result,

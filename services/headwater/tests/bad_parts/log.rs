@@ -11,8 +11,8 @@ use headwater_event_log::frame;
 
 use crate::support::calls::{get, publish_all, query, seconds};
 use crate::support::parts::Publisher;
-use crate::support::process::{Headwater, command, run};
-use crate::support::stage::{Stage, Visit, mended, trouble, words};
+use crate::support::process::Headwater;
+use crate::support::stage::{Stage, Visit, mended, trouble};
 use crate::support::within;
 
 /// How long the platform may take until it tells what is wrong, and until it is as it was.
@@ -94,15 +94,15 @@ async fn a_log_that_does_not_hold_what_is_to_be_read_stops_its_partition_and_no_
     for number in [ANEW, BEYOND, REMOVED] {
         trouble(&processor, READY_MAX, &place(number)).await;
     }
-    let refused = resume(&stage, FINE, &[]).await;
+    let refused = stage.resume(FINE, &[]).await;
     assert!(!refused.0 && refused.1.contains("nothing stops the partition"), "{refused:?}");
-    let refused = resume(&stage, ANEW, &[]).await;
+    let refused = stage.resume(ANEW, &[]).await;
     assert!(!refused.0 && refused.1.contains("--made-anew"), "{refused:?}");
-    let anew = resume(&stage, ANEW, &["--made-anew"]).await;
+    let anew = stage.resume(ANEW, &["--made-anew"]).await;
     assert!(anew.0 && anew.1.contains("offset 0 of the log: no record is left out"), "{anew:?}");
-    let beyond = resume(&stage, BEYOND, &[]).await;
+    let beyond = stage.resume(BEYOND, &[]).await;
     assert!(beyond.0 && beyond.1.contains("offset 0 of the log: no record is left out"), "{beyond:?}");
-    let removed = resume(&stage, REMOVED, &[]).await;
+    let removed = stage.resume(REMOVED, &[]).await;
     assert!(removed.0 && removed.1.contains("offset 32 of the log: 12 records are left out"), "{removed:?}");
 
     // What was stored and what is new; what is read again counts once; what was removed is missing and nothing else.
@@ -122,15 +122,6 @@ async fn a_log_that_does_not_hold_what_is_to_be_read_stops_its_partition_and_no_
         let seen = stage.views(&mut stats.clone(), number, None, &token).await.unwrap();
         assert_eq!(seen, (events, true));
     }
-}
-
-/// Runs `headwater resume` on partition 0 of a stream; whether it succeeded, and what it said.
-async fn resume(stage: &Stage, number: usize, more: &[&str]) -> (bool, String) {
-    let mut all = vec!["--stream", stage.stream(number), "--partition", "0"];
-    all.extend(more);
-    let output = run(command(&words(&stage.arguments(&["resume"], &all)))).await;
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8(text).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,7 +219,7 @@ async fn a_topic_that_is_made_anew_while_it_is_read_is_noticed() {
 
     // What follows the new records is read too, and nothing before.
     for (number, records, more) in [(SHORT, 5, &[] as &[&str]), (LONG, 100, &["--made-anew"])] {
-        let (done, told) = resume(&stage, number, more).await;
+        let (done, told) = stage.resume(number, more).await;
         assert!(done, "{told}");
         publish(&stage, &serving, number, 10).await;
         stage.counted(2 * RECOVERY_MAX, &stats, number, 30).await;

@@ -4,7 +4,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod at_once;
 mod clock;
 mod log;
+mod poison;
 mod postgres;
 mod redis;

@@ -16,6 +16,8 @@ const READY_MAX: Duration = Duration::from_secs(30);
 const TOLD_MAX: Duration = Duration::from_secs(10);
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
 const END_MAX: Duration = Duration::from_secs(10);
+/// Less than an empty Redis needs.
+const FULL_BYTES: u64 = 100_000;
 const LIVE: &str = "processor: live statistics";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +38,7 @@ async fn a_full_memory_is_told_and_mended_and_the_history_goes_on() {
     let (before, _) = publisher.goes_on(RECOVERY_MAX).await;
     stage.counted_at_least(RECOVERY_MAX, &stats, 0, before).await;
 
-    redis.allow_bytes(Some(0)).unwrap();
+    redis.limit_memory(Some(FULL_BYTES)).unwrap();
     let told = trouble(&processor, TOLD_MAX, LIVE).await;
     assert!(told.contains("OOM") && told.contains("maxmemory"), "{told}");
     assert!(processor.log().contains("maxmemory"), "it is logged");
@@ -60,7 +62,7 @@ async fn a_full_memory_is_told_and_mended_and_the_history_goes_on() {
     processor.ready(READY_MAX).await;
     trouble(&processor, TOLD_MAX, LIVE).await;
 
-    redis.allow_bytes(None).unwrap();
+    redis.limit_memory(None).unwrap();
     let allowed = Instant::now();
     let (accepted, token) = publisher.end().await;
     stage.counted(RECOVERY_MAX, &stats, 0, accepted).await;

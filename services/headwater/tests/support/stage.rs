@@ -19,7 +19,7 @@ use tokio::task::block_in_place;
 use uuid::Uuid;
 
 use super::calls::{get, now_ms, query, record, timestamp};
-use super::process::{Headwater, Stats, command, text};
+use super::process::{Headwater, Stats, command, run, text};
 use super::within;
 
 /// How long the brokers may take for a change of a topic.
@@ -140,6 +140,15 @@ impl Stage {
         headwater
     }
 
+    /// Runs `headwater resume` on partition 0 of a stream; whether it succeeded, and what it said.
+    pub(crate) async fn resume(&self, number: usize, more: &[&str]) -> (bool, String) {
+        let mut all = vec!["--stream", self.stream(number), "--partition", "0"];
+        all.extend(more);
+        let output = run(command(&words(&self.arguments(&["resume"], &all)))).await;
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(text).unwrap())
+    }
+
     /// What all pages of a stream add up to: all time or of a window, in seconds; with whether that is complete.
     pub(crate) async fn views(
         &self,
@@ -216,10 +225,10 @@ impl Stage {
     }
 
     /// Offsets of the oldest record and of the next.
-    pub(crate) fn watermarks(&self, number: usize, partition: i32) -> (i64, i64) {
+    pub(crate) fn watermarks(&self, topic: &str, partition: i32) -> (i64, i64) {
         block_in_place(|| {
             let consumer: BaseConsumer = self.client().set("group.id", unique("look")).create().unwrap();
-            consumer.fetch_watermarks(self.stream(number), partition, ADMIN_MAX).unwrap()
+            consumer.fetch_watermarks(topic, partition, ADMIN_MAX).unwrap()
         })
     }
 
@@ -258,6 +267,19 @@ impl Stage {
         let mut record = FutureRecord::to(self.stream(number)).key(key).payload(value);
         record.partition = partition;
         producer.send(record, ADMIN_MAX).await.unwrap();
+    }
+
+    /// Appends records of these keys and values to partition 0.
+    pub(crate) async fn produce_in_order(&self, number: usize, records: &[(String, Option<Vec<u8>>)]) {
+        let mut config = self.client();
+        config.set("enable.idempotence", "true").set("message.timeout.ms", "20000");
+        let producer: FutureProducer = config.create().unwrap();
+        let appended = records.iter().map(|(key, value)| {
+            let mut record = FutureRecord::<str, [u8]>::to(self.stream(number)).key(key).partition(0);
+            record.payload = value.as_deref();
+            producer.send(record, ADMIN_MAX)
+        });
+        futures::future::try_join_all(appended).await.unwrap();
     }
 
     /// Appends so many records, which are all the same, in one request.
