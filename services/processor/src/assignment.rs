@@ -10,14 +10,14 @@ use headwater_history::{Generation, HistoryError, Ownership, Remembered};
 use headwater_live::{GenerationKey, LiveError};
 use opentelemetry::metrics::Meter;
 use thiserror::Error;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
-use crate::follow::Followers;
-use crate::generations::{Filled, Generations};
+use crate::follow::Following;
+use crate::generations::{Filled, FilledNow, Generations};
 use crate::metrics::Metrics;
 use crate::options::{Conditions, Outside, ProcessorOptions};
 use crate::partition::{PartitionWork, Stop};
@@ -72,10 +72,10 @@ struct Taken {
 /// A partition, and the offset before which everything is done.
 pub(crate) type Hint = (TopicPartition, i64);
 
-/// A partition that cannot be read on; the epoch that it was taken with, where it was.
+/// A partition that cannot be read on; where it was taken, with which epoch and at which offset of the history.
 struct NotTaken {
     place: TopicPartition,
-    epoch: Option<i64>,
+    stands: Option<(i64, Option<i64>)>,
     stopped: Stopped,
 }
 
@@ -161,8 +161,8 @@ impl Processor {
     /// only joins the group anew does not take them back from a newer contract's.
     async fn prepare(
         &self,
-        generations: &mut Option<(watch::Receiver<Filled>, AbortOnDropHandle<()>)>,
-    ) -> Result<watch::Receiver<Filled>, StartError> {
+        generations: &mut Option<(Arc<FilledNow>, AbortOnDropHandle<()>)>,
+    ) -> Result<Arc<FilledNow>, StartError> {
         let shared = &self.shared;
         let schemas: Vec<_> = shared.contracts.streams().map(|stream| Arc::clone(&stream.schema)).collect();
         shared.history(|| shared.outside.history.prepare(&schemas)).await?;
@@ -191,7 +191,7 @@ impl Processor {
         Ok(generations.insert((filled, looking_after)).0.clone())
     }
 
-    async fn member(&self, filled: watch::Receiver<Filled>, stop: &CancellationToken) -> Result<(), EventLogError> {
+    async fn member(&self, filled: Arc<FilledNow>, stop: &CancellationToken) -> Result<(), EventLogError> {
         let shared = &self.shared;
         let topics: Vec<String> = shared.contracts.streams().map(|stream| stream.schema.name.clone()).collect();
         let mut member = tokio::select! {
@@ -224,7 +224,7 @@ impl Processor {
 struct Assignment {
     shared: Arc<Shared>,
     /// The generations of live statistics that are filled.
-    filled: watch::Receiver<Filled>,
+    filled: Arc<FilledNow>,
     workers: BTreeMap<TopicPartition, Worker>,
     /// Assigned, and not begun.
     pending: Vec<TopicPartition>,
@@ -292,26 +292,22 @@ impl Assignment {
         };
         // What was assigned meanwhile is still to be taken.
         self.pending.retain(|place| !places.contains(place));
-        for NotTaken { place, epoch, stopped } in not_taken {
+        for NotTaken { place, stands, stopped } in not_taken {
+            let following = stands.and_then(|(_, next)| self.follow(&place, next));
+            let epoch = stands.map(|(epoch, _)| epoch);
             let (shared, stop, fenced) = (Arc::clone(&self.shared), CancellationToken::new(), self.fenced.0.clone());
             let task = tokio::spawn({
                 let (place, stop) = (place.clone(), stop.clone());
-                async move { until(&stop, stopped::stay(&shared, &place, epoch, &stopped, &fenced)).await }
+                async move {
+                    until(&stop, stopped::stay(&shared, &place, epoch, &stopped, &fenced)).await;
+                    drop(following);
+                }
             });
             self.workers.insert(place, Worker { stop, task });
         }
         for (taken, reader) in taken.into_iter().zip(readers) {
             let Some(stream) = self.shared.contracts.stream(&taken.place.topic) else { continue };
-            let (batches, batch_queue) = broadcast::channel(self.shared.options.live_queue_max.max(1));
-            let (committed, committed_seen) = watch::channel(taken.ownership.next);
-            let followers = Followers {
-                shared: Arc::clone(&self.shared),
-                stream: Arc::clone(stream),
-                partition: taken.place.partition,
-                filled: self.filled.clone(),
-                batches: batch_queue,
-                committed: committed_seen,
-            };
+            let Some(following) = self.follow(&taken.place, taken.ownership.next) else { continue };
             let work = PartitionWork {
                 shared: Arc::clone(&self.shared),
                 stream: Arc::clone(stream),
@@ -320,26 +316,29 @@ impl Assignment {
                 next: taken.next + taken.ownership.log_shift,
                 remembered: taken.remembered,
                 hints: self.hints.0.clone(),
-                batches,
-                committed,
+                batches: following.batches.clone(),
+                committed: following.committed.clone(),
                 last_read: taken.last_read,
                 has_told_misplaced: false,
             };
             let stop = CancellationToken::new();
-            // Beside the work and not within it: while live statistics are away, what stops the work is still told.
-            let followers = AbortOnDropHandle::new(tokio::spawn(followers.run()));
-            let work = async move { (work.run(reader).await, followers) };
             let task = tokio::spawn(work_on(
                 Arc::clone(&self.shared),
                 taken.place.clone(),
                 taken.ownership.epoch,
-                work,
+                work.run(reader),
+                following,
                 stop.clone(),
                 self.fenced.0.clone(),
             ));
             self.workers.insert(taken.place, Worker { stop, task });
         }
         Ok(())
+    }
+
+    fn follow(&self, place: &TopicPartition, next: Option<i64>) -> Option<Following> {
+        let stream = self.shared.contracts.stream(&place.topic)?;
+        Some(Following::start(&self.shared, stream, place.partition, self.filled.clone(), next))
     }
 
     async fn end(&mut self, place: &TopicPartition) {
@@ -362,11 +361,12 @@ async fn work_on(
     shared: Arc<Shared>,
     place: TopicPartition,
     epoch: i64,
-    work: impl Future<Output = (Stop, AbortOnDropHandle<()>)>,
+    work: impl Future<Output = Stop>,
+    following: Following,
     stop: CancellationToken,
     fenced: mpsc::Sender<TopicPartition>,
 ) {
-    let (ended, _followers) = tokio::select! {
+    let ended = tokio::select! {
         biased;
         () = stop.cancelled() => return,
         ended = work => ended,
@@ -374,6 +374,7 @@ async fn work_on(
     match ended {
         Stop::Fenced { .. } => {
             info!(topic = place.topic, partition = place.partition, reason = %ended, "gave up the partition");
+            let _rest = following.end();
             // Who lost it is told in this time, as a rule, and leaves it to its new owner.
             let tell = async {
                 tokio::time::sleep(shared.options.retry_max).await;
@@ -424,22 +425,24 @@ async fn take_all(shared: &Shared, places: Vec<TopicPartition>) -> Tried {
 }
 
 async fn take(shared: &Shared, stream: &StreamContract, place: &TopicPartition) -> Result<Taken, NotTaken> {
-    let not_taken = |epoch, stopped| NotTaken { place: place.clone(), epoch, stopped };
+    let not_taken = |stands, stopped| NotTaken { place: place.clone(), stands, stopped };
     let history = &shared.outside.history;
     let take = || history.take(&stream.schema, place.partition, &shared.options.owner);
     let taken = shared.history(take).await;
     let ownership = taken.map_err(|error| not_taken(None, Stopped::refused(&error)))?;
-    let epoch = Some(ownership.epoch);
+    let stands = Some((ownership.epoch, ownership.next));
     let read = || shared.outside.log.watermarks(&place.topic, place.partition);
     let marks = shared.log(read).await;
-    let Watermarks { low, high } = marks.map_err(|error| not_taken(epoch, Stopped::refused(&error)))?;
+    let Watermarks { low, high } = marks.map_err(|error| not_taken(stands, Stopped::refused(&error)))?;
     let in_log = |offset| offset - ownership.log_shift;
     let last = ownership.last.map(|last| Remembered { offset: in_log(last.offset), ..last });
     let last_read = last.map(|last| (last.offset, last.appended_ms));
     let begin = |next, remembered| Ok(Taken { place: place.clone(), ownership, next, remembered, last_read });
     match (ownership.next.map(in_log), last) {
         (None, _) => begin(low, None),
-        (Some(next), _) if next < low || next > high => Err(not_taken(epoch, Stopped::outside(place, next, low, high))),
+        (Some(next), _) if next < low || next > high => {
+            Err(not_taken(stands, Stopped::outside(place, next, low, high)))
+        }
         (Some(next), Some(last)) if last.offset >= low => begin(next, Some(last)),
         (Some(next), _) => begin(next, None),
     }

@@ -1,6 +1,6 @@
 //! Keeps live statistics of one partition at what the history has.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tracing::{error, info};
 
 use crate::assignment::Shared;
 use crate::batch::live_batch;
-use crate::generations::{Filled, is_wanted};
+use crate::generations::{FilledNow, is_wanted};
 
 /// How often an idle partition looks whether live statistics lost something.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
@@ -38,16 +38,55 @@ pub(crate) struct CommittedBatch {
 }
 
 /// Keeps every generation that is filled at what the history has, of one partition.
-pub(crate) struct Followers {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) stream: Arc<StreamContract>,
-    pub(crate) partition: i32,
+struct Followers {
+    shared: Arc<Shared>,
+    stream: Arc<StreamContract>,
+    partition: i32,
     /// The generations that are filled.
-    pub(crate) filled: watch::Receiver<Filled>,
+    filled: Arc<FilledNow>,
     /// Where the partition's batches come from: each follower has a receiver of its own, and what it misses it replays.
-    pub(crate) batches: broadcast::Receiver<Arc<CommittedBatch>>,
-    /// The offset that the history has. Closed when the work on the partition is over.
-    pub(crate) committed: watch::Receiver<Option<i64>>,
+    batches: broadcast::Receiver<Arc<CommittedBatch>>,
+    /// The offset that the history has. Closed when the partition is somebody else's.
+    committed: watch::Receiver<Option<i64>>,
+}
+
+/// The followers of a partition, at work for as long as this is held, also where the work on the partition has stopped:
+/// what live statistics lose is mended, and a new generation built, of what the history has.
+pub(crate) struct Following {
+    /// Batches for live statistics, lossy: what a slow follower misses is replayed from the history.
+    pub(crate) batches: broadcast::Sender<Arc<CommittedBatch>>,
+    /// The offset that the history has.
+    pub(crate) committed: watch::Sender<Option<i64>>,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Following {
+    /// Follows a partition of which the history has everything before `next`.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        stream: &Arc<StreamContract>,
+        partition: i32,
+        filled: Arc<FilledNow>,
+        next: Option<i64>,
+    ) -> Self {
+        let (batches, batch_queue) = broadcast::channel(shared.options.live_queue_max.max(1));
+        let (committed, committed_seen) = watch::channel(next);
+        let followers = Followers {
+            shared: Arc::clone(shared),
+            stream: Arc::clone(stream),
+            partition,
+            filled,
+            batches: batch_queue,
+            committed: committed_seen,
+        };
+        // Beside the work and not within it: while live statistics are away, what stops the work is still told.
+        Self { batches, committed, task: AbortOnDropHandle::new(tokio::spawn(followers.run())) }
+    }
+
+    /// Follows no further than what is on its way, for as long as what is returned is held.
+    pub(crate) fn end(self) -> AbortOnDropHandle<()> {
+        self.task
+    }
 }
 
 /// Keeps one generation at what the history has, of one partition.
@@ -68,10 +107,11 @@ enum ReplayStop {
 
 impl Followers {
     /// Follows until the work on the partition is over; what was on its way is then applied.
-    pub(crate) async fn run(mut self) {
-        let mut running: HashMap<GenerationKey, AbortOnDropHandle<()>> = HashMap::new();
+    async fn run(mut self) {
+        let mut running: BTreeMap<GenerationKey, AbortOnDropHandle<()>> = BTreeMap::new();
         loop {
-            let wanted = self.filled.borrow_and_update().get(&self.stream.schema.name).cloned().unwrap_or_default();
+            let change = self.filled.change();
+            let wanted = self.filled.of(&self.stream.schema.name);
             running.retain(|generation, _| wanted.contains(generation));
             for generation in wanted {
                 running.entry(generation.clone()).or_insert_with(|| {
@@ -88,7 +128,7 @@ impl Followers {
             tokio::select! {
                 biased;
                 () = closed(&mut self.committed) => break,
-                changed = self.filled.changed() => if changed.is_err() { break },
+                () = change => {}
             }
         }
         for (_, follower) in running {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use headwater_contracts::StreamContract;
 use headwater_history::{GenerationRecord, GenerationState, History, HistoryError, PartitionProgress};
 use headwater_live::{GenerationKey, LiveError};
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -30,10 +32,40 @@ const REMOVED_EVERY: Duration = Duration::from_secs(60);
 /// Stream to the generations that are to be filled: the current one first.
 pub(crate) type Filled = HashMap<String, Vec<GenerationKey>>;
 
+/// What is filled now, for all who fill it. Whoever waits for a change is told in the order in which they wait, which a
+/// watch channel does not do: a simulated run can be repeated.
+pub(crate) struct FilledNow {
+    filled: Mutex<Filled>,
+    changed: Notify,
+}
+
+impl FilledNow {
+    /// The generations of a stream that are to be filled.
+    pub(crate) fn of(&self, stream: &str) -> Vec<GenerationKey> {
+        self.filled.lock().get(stream).cloned().unwrap_or_default()
+    }
+
+    /// Ends with the next change after this call.
+    pub(crate) fn change(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// Whether that changes anything.
+    fn set(&self, stream: &str, generations: &[GenerationKey]) -> bool {
+        let mut filled = self.filled.lock();
+        let changes = filled.get(stream).is_none_or(|before| before != generations);
+        if changes {
+            filled.insert(stream.to_owned(), generations.to_vec());
+            self.changed.notify_waiters();
+        }
+        changes
+    }
+}
+
 /// Looks after the generations of every stream.
 pub(crate) struct Generations {
     shared: Arc<Shared>,
-    filled: watch::Sender<Filled>,
+    filled: Arc<FilledNow>,
     ended: HashMap<GenerationKey, Ended>,
 }
 
@@ -70,15 +102,15 @@ pub(crate) async fn is_wanted(
 
 impl Generations {
     /// Begins with the current generation of each stream.
-    pub(crate) fn new(shared: Arc<Shared>, current: Filled) -> (Self, watch::Receiver<Filled>) {
-        let (filled, seen) = watch::channel(current);
-        (Self { shared, filled, ended: HashMap::new() }, seen)
+    pub(crate) fn new(shared: Arc<Shared>, current: Filled) -> (Self, Arc<FilledNow>) {
+        let filled = Arc::new(FilledNow { filled: Mutex::new(current), changed: Notify::new() });
+        (Self { shared, filled: Arc::clone(&filled), ended: HashMap::new() }, filled)
     }
 
     /// Looks again and again. Several processes doing so do no harm.
     pub(crate) async fn run(mut self) {
         loop {
-            let building = self.filled.borrow().values().any(|filled| filled.len() > 1);
+            let building = self.filled.filled.lock().values().any(|filled| filled.len() > 1);
             tokio::time::sleep(if building { EVERY_BUILDING } else { EVERY }).await;
             let shared = Arc::clone(&self.shared);
             for stream in shared.contracts.streams() {
@@ -100,14 +132,9 @@ impl Generations {
         };
         let (current, building) = (in_state(GenerationState::Current), in_state(GenerationState::Building));
         let keys: Vec<GenerationKey> = current.into_iter().chain(building).map(|record| key(name, record)).collect();
-        self.filled.send_if_modified(|filled| {
-            let changed = filled.get(name) != Some(&keys);
-            if changed {
-                info!(stream = name, generations = ?keys.iter().map(|key| key.generation).collect::<Vec<_>>(), "filling");
-                filled.insert(name.clone(), keys.clone());
-            }
-            changed
-        });
+        if self.filled.set(name, &keys) {
+            info!(stream = name, generations = ?keys.iter().map(|key| key.generation).collect::<Vec<_>>(), "filling");
+        }
         if current.is_none() && all.iter().any(|record| record.state == GenerationState::Current) {
             warn!(stream = name, "the current generation is of another contract: this process does not fill it");
         }

@@ -81,7 +81,16 @@ impl PartitionWork {
 
     async fn step(&mut self, reader: &mut dyn PartitionReader, counts: &mut RuleCounts) -> Result<(), Stop> {
         let options = &self.shared.options;
-        let records = reader.read(options.batch_records_max, options.batch_bytes_max, options.batch_linger).await?;
+        let read = reader.read(options.batch_records_max, options.batch_bytes_max, options.batch_linger).await;
+        let records = read.map_err(|error| match error {
+            // Only the record that was read before was removed, since the log's ends were looked at.
+            EventLogError::OffsetOutOfRange { offset, low, high, .. }
+                if self.remembered.is_some() && (low..=high).contains(&(self.next - self.ownership.log_shift)) =>
+            {
+                Stop::MaybeOtherTopic { offset }
+            }
+            error => Stop::Log(error),
+        })?;
         let records = self.verified(records)?;
         self.check_log(&records).await?;
         let records = self.shifted(records);

@@ -5,23 +5,21 @@ use std::sync::Arc;
 use headwater_domain::StreamSchema;
 use headwater_history::HistoryError;
 use headwater_live::{GenerationKey, LiveError};
-use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::assignment::Shared;
-use crate::generations::Filled;
+use crate::generations::FilledNow;
 
 const DAY_MS: i64 = 86_400_000;
 
 /// Trims live statistics and prunes the history from time to time. Several processors doing so do no harm.
-pub(crate) async fn run(shared: Arc<Shared>, filled: watch::Receiver<Filled>) {
+pub(crate) async fn run(shared: Arc<Shared>, filled: Arc<FilledNow>) {
     loop {
         tokio::time::sleep(shared.options.upkeep_interval).await;
         check(&shared).await;
         for stream in shared.contracts.streams() {
             let schema = &stream.schema;
-            let generations = filled.borrow().get(&schema.name).cloned().unwrap_or_default();
-            for generation in &generations {
+            for generation in &filled.of(&schema.name) {
                 if let Err(error) = trim(&shared, generation).await {
                     warn!(stream = schema.name, %error, "live statistics were not trimmed");
                 }
