@@ -59,8 +59,39 @@ impl MemoryLive {
 
     /// Goes back to what was held then.
     pub fn restore(&self, snapshot: MemorySnapshot) {
-        let shards = snapshot.shards.into_iter().map(|(key, shard)| (key, Arc::new(Mutex::new(shard)))).collect();
-        *self.shards.write() = shards;
+        self.restore_some(snapshot, |_| true);
+    }
+
+    /// Goes back to what was held then on the shards of these numbers, as a store does of which only a part is lost.
+    pub fn restore_some(&self, snapshot: MemorySnapshot, is_lost: impl Fn(u32) -> bool) {
+        let mut shards = self.shards.write();
+        shards.retain(|(_, _, shard), _| !is_lost(*shard));
+        let lost = snapshot.shards.into_iter().filter(|((_, _, shard), _)| is_lost(*shard));
+        shards.extend(lost.map(|(key, shard)| (key, Arc::new(Mutex::new(shard)))));
+    }
+
+    /// Applies a batch, as [`LiveStatistics::apply`] does, to the shards of these numbers only, as a store does that
+    /// breaks down in the middle of it.
+    pub fn apply_some(
+        &self,
+        generation: &GenerationKey,
+        batch: &LiveBatch,
+        is_reached: impl Fn(u32) -> bool,
+    ) -> ApplyOutcome {
+        let mut gaps = Vec::new();
+        for (index, operations) in (0..).zip(split(batch, generation.shards)).filter(|(index, _)| is_reached(*index)) {
+            let shard = self.shard_or_new(generation, index);
+            if let Err(gap) = shard.lock().apply(batch, &operations, self.window_max_ms) {
+                gaps.push(gap);
+            }
+        }
+        outcome_of(gaps.into_iter())
+    }
+
+    /// Whether anything is held of a generation.
+    pub fn holds(&self, generation: &GenerationKey) -> bool {
+        let shards = self.shards.read();
+        shards.keys().any(|(stream, number, _)| (stream, *number) == (&generation.stream, generation.generation))
     }
 
     /// Loses everything.
@@ -88,14 +119,7 @@ impl MemoryLive {
 #[async_trait]
 impl LiveStatistics for MemoryLive {
     async fn apply(&self, generation: &GenerationKey, batch: &LiveBatch) -> Result<ApplyOutcome, LiveError> {
-        let mut gaps = Vec::new();
-        for (index, operations) in (0..).zip(split(batch, generation.shards)) {
-            let shard = self.shard_or_new(generation, index);
-            if let Err(gap) = shard.lock().apply(batch, &operations, self.window_max_ms) {
-                gaps.push(gap);
-            }
-        }
-        Ok(outcome_of(gaps.into_iter()))
+        Ok(self.apply_some(generation, batch, |_| true))
     }
 
     async fn applied(&self, generation: &GenerationKey) -> Result<BTreeMap<i32, i64>, LiveError> {

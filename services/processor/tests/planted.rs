@@ -3,6 +3,8 @@
 //!
 //! `cargo nextest run -p headwater-processor --features planted-bugs --test planted`
 
+#[path = "simulation/brokers.rs"]
+mod brokers;
 #[path = "simulation/check.rs"]
 mod check;
 #[path = "simulation/database.rs"]

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use headwater_domain::{StreamSchema, Verdict};
+use headwater_event_log::TopicPartition;
 use headwater_history::sqlite::SqliteHistory;
-use headwater_history::{History, Ownership};
+use headwater_history::{History, Ownership, Resumed};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -41,6 +42,18 @@ pub(crate) struct BatchRow {
     pub(crate) rows: [i64; 3],
 }
 
+/// A stretch of a partition in the history, of one log.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    /// Which of the topics of that name has it.
+    pub(crate) made: u32,
+    /// What is added to an offset of the log.
+    pub(crate) shift: i64,
+    /// Its offsets in the history.
+    pub(crate) first: i64,
+    pub(crate) next: i64,
+}
+
 /// Everything that the database holds, and what was pruned of it.
 #[derive(Default)]
 pub(crate) struct Evidence {
@@ -52,6 +65,8 @@ pub(crate) struct Evidence {
     pub(crate) outcomes: BTreeMap<(Place, i64), Vec<Outcome>>,
     /// Where each partition stands.
     pub(crate) offsets: BTreeMap<Place, i64>,
+    /// What each partition has of which log.
+    pub(crate) segments: BTreeMap<Place, Vec<Segment>>,
 }
 
 /// The database.
@@ -70,6 +85,8 @@ struct Kept {
     taken: Vec<(Place, Ownership)>,
     batches: BTreeMap<(Place, i64), BatchRow>,
     duplicates: BTreeMap<(Place, i64), (i32, i64)>,
+    /// All but the last of each partition have ended.
+    segments: BTreeMap<Place, Vec<Segment>>,
 }
 
 impl Database {
@@ -107,9 +124,47 @@ impl Database {
     /// The partition's offset.
     pub(crate) fn next(&self, place: &Place) -> Option<i64> {
         let connection = self.connection.lock();
-        let mut statement =
-            connection.prepare_cached("SELECT next_offset FROM offsets WHERE stream = ?1 AND partition = ?2").unwrap();
+        let sql = "SELECT next_offset FROM offsets WHERE stream = ?1 AND partition = ?2";
+        // Before a process has made the tables there is none.
+        let mut statement = connection.prepare_cached(sql).ok()?;
         statement.query_row(params![place.0, place.1], |row| row.get(0)).optional().unwrap().flatten()
+    }
+
+    /// What a partition has of the log that it reads; none where it has nothing.
+    pub(crate) fn segment(&self, place: &TopicPartition) -> Option<Segment> {
+        let place = (place.topic.clone(), place.partition);
+        let next = self.next(&place)?;
+        let last = self.kept.lock().segments.get(&place).and_then(|all| all.last().cloned());
+        Some(Segment { next, ..last.unwrap_or(Segment { made: 0, shift: 0, first: 0, next }) })
+    }
+
+    /// The offset before which everything of a log is stored, of the log that went furthest: a late owner's hint may be for
+    /// one that is gone.
+    pub(crate) fn stored(&self, place: &TopicPartition) -> Option<i64> {
+        let last = self.segment(place)?;
+        let kept = self.kept.lock();
+        let ended = kept.segments.get(&(place.topic.clone(), place.partition)).into_iter().flatten();
+        ended.chain([&last]).map(|segment| segment.next - segment.shift).max()
+    }
+
+    /// Says that a partition which has something goes on at an offset of a log.
+    pub(crate) async fn resume(&self, place: &TopicPartition, made: u32, from: i64) {
+        let ended = self.segment(place).unwrap();
+        let schema = self.schemas.iter().find(|schema| schema.name == place.topic).unwrap();
+        let Resumed { next, log_shift, skipped } = self.history.resume(schema, place.partition, from).await.unwrap();
+        assert_eq!(ended.next + skipped, next);
+        let place = (place.topic.clone(), place.partition);
+        let (epoch, last, newest_us) = (self.epoch(&place), None, None);
+        let mut kept = self.kept.lock();
+        let segments = kept.segments.entry(place.clone()).or_default();
+        segments.pop();
+        segments.extend([ended.clone(), Segment { made, shift: log_shift, first: next, next }]);
+        kept.taken.push((place, Ownership { epoch, next: Some(ended.next), last, log_shift, newest_us }));
+    }
+
+    fn epoch(&self, place: &Place) -> i64 {
+        let sql = "SELECT epoch FROM offsets WHERE stream = ?1 AND partition = ?2";
+        self.connection.lock().query_row(sql, params![place.0, place.1], |row| row.get(0)).unwrap()
     }
 
     /// Forgets batches and duplicates but for the newest batch of each partition: true where there were any.
@@ -162,6 +217,12 @@ impl Database {
         }
         evidence.batches = std::mem::take(&mut kept.batches);
         evidence.taken = std::mem::take(&mut kept.taken);
+        for (place, next) in &evidence.offsets {
+            let mut segments = kept.segments.remove(place).unwrap_or_default();
+            let last = segments.pop().unwrap_or(Segment { made: 0, shift: 0, first: 0, next: 0 });
+            segments.push(Segment { next: *next, ..last });
+            evidence.segments.insert(place.clone(), segments);
+        }
         evidence
     }
 

@@ -20,7 +20,14 @@ pub(crate) struct SimLive {
 #[async_trait]
 impl LiveStatistics for SimLive {
     async fn apply(&self, generation: &GenerationKey, batch: &LiveBatch) -> Result<ApplyOutcome, LiveError> {
-        let act = self.memory.apply(generation, batch);
+        let act = async {
+            if self.world.fault("apply", "on some shards", 20) {
+                let reached = self.world.below(1 << generation.shards.min(32));
+                self.memory.apply_some(generation, batch, |shard| reached >> shard & 1 == 1);
+                return Err(LiveError::Unavailable("in the middle".into()));
+            }
+            self.memory.apply(generation, batch).await
+        };
         let outcome = self.world.call(self.process, "apply", LiveError::Unavailable, act).await?;
         if matches!(outcome, ApplyOutcome::Gap { .. }) {
             self.world.hit("apply", "gap");
@@ -47,7 +54,7 @@ impl LiveStatistics for SimLive {
     }
 
     async fn remove(&self, generation: &GenerationKey) -> Result<(), LiveError> {
-        self.memory.remove(generation).await
+        self.world.call(self.process, "remove", LiveError::Unavailable, self.memory.remove(generation)).await
     }
 
     async fn check(&self) -> Result<(), LiveError> {

@@ -1,50 +1,17 @@
-//! A log in memory with a group whose partitions move, and a registry.
+//! The log and the registry as one process sees them.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use headwater_contracts::Contracts;
-use headwater_domain::partition_of;
 use headwater_event_log::{
     EventLog, EventLogError, GroupMember, LogRecord, MemberEvent, NewRecord, PartitionReader, Position, ProtoSchema,
     Registered, RegisteredSchema, RegistryError, SchemaRegistry, TopicPartition, TopicSpec, Watermarks,
 };
-use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
-use crate::database::Database;
-use crate::world::World;
-
-/// Partitions of every topic.
-pub(crate) const PARTITIONS: i32 = 3;
-
-/// The brokers.
-pub(crate) struct Brokers {
-    world: Arc<World>,
-    /// What hints are held against.
-    database: Arc<Database>,
-    state: Mutex<State>,
-    schemas: Vec<RegisteredSchema>,
-}
-
-#[derive(Default)]
-struct State {
-    records: BTreeMap<TopicPartition, Vec<LogRecord>>,
-    topics: Vec<String>,
-    members: BTreeMap<u64, Membership>,
-    owners: BTreeMap<TopicPartition, u64>,
-}
-
-#[derive(Default)]
-struct Membership {
-    /// What it will be told, and when.
-    mail: VecDeque<(i64, MemberEvent)>,
-    leases: BTreeMap<TopicPartition, Arc<AtomicBool>>,
-}
+use crate::brokers::{Brokers, Log, Membership};
 
 /// The log as one process sees it.
 pub(crate) struct SimLog {
@@ -61,116 +28,10 @@ struct Reader {
     brokers: Arc<Brokers>,
     process: u64,
     place: TopicPartition,
+    /// Which of the topics of that name it reads.
+    made: u32,
     next: i64,
     revoked: Arc<AtomicBool>,
-}
-
-impl Brokers {
-    pub(crate) fn new(world: Arc<World>, database: Arc<Database>, contracts: &Contracts) -> Self {
-        let schemas = (1..)
-            .zip(contracts.streams())
-            .map(|(id, stream)| RegisteredSchema {
-                id,
-                schema: ProtoSchema { text: stream.text.text.clone(), references: Vec::new() },
-            })
-            .collect();
-        let mut state = State::default();
-        for stream in contracts.streams() {
-            state.topics.push(stream.schema.name.clone());
-            for partition in 0..PARTITIONS {
-                let place = TopicPartition { topic: stream.schema.name.clone(), partition };
-                state.records.insert(place, Vec::new());
-            }
-        }
-        Self { world, database, state: Mutex::new(state), schemas }
-    }
-
-    /// Appends a record, and says where it is.
-    pub(crate) fn put(&self, topic: &str, key: &[u8], value: Option<Vec<u8>>) -> (TopicPartition, LogRecord) {
-        let place = TopicPartition { topic: topic.to_owned(), partition: partition_of(key, PARTITIONS) };
-        let mut state = self.state.lock();
-        let records = state.records.entry(place.clone()).or_default();
-        let record = LogRecord {
-            offset: records.len() as i64,
-            appended_ms: self.world.now_ms(),
-            key: Some(Bytes::copy_from_slice(key)),
-            value: value.map(Bytes::from),
-        };
-        records.push(record.clone());
-        drop(state);
-        self.world.bump();
-        (place, record)
-    }
-
-    pub(crate) fn high(&self, place: &TopicPartition) -> i64 {
-        self.state.lock().records.get(place).map_or(0, |records| records.len() as i64)
-    }
-
-    /// Every partition of every stream.
-    pub(crate) fn places(&self) -> Vec<TopicPartition> {
-        let state = self.state.lock();
-        let of = |topic: &String| {
-            (0..PARTITIONS).map(|partition| TopicPartition { topic: topic.clone(), partition }).collect()
-        };
-        state.topics.iter().flat_map(|topic| -> Vec<TopicPartition> { of(topic) }).collect()
-    }
-
-    /// Deals the partitions anew among the members that are awake. Who loses one is told later, or much later.
-    pub(crate) fn rebalance(&self, deal_anew: bool) {
-        let places = self.places();
-        let mut state = self.state.lock();
-        let state = &mut *state;
-        let all: Vec<u64> = state.members.keys().copied().collect();
-        let awake: Vec<u64> = all.iter().copied().filter(|id| !self.world.is_paused(*id)).collect();
-        let candidates = if awake.is_empty() { all } else { awake };
-        let mut lost: BTreeMap<u64, Vec<TopicPartition>> = BTreeMap::new();
-        let mut won: BTreeMap<u64, Vec<TopicPartition>> = BTreeMap::new();
-        for place in places {
-            let before = state.owners.get(&place).copied();
-            let keeps = !deal_anew && before.is_some_and(|owner| candidates.contains(&owner));
-            if keeps || candidates.is_empty() {
-                continue;
-            }
-            let owner = candidates[self.world.below(candidates.len() as u64) as usize];
-            if before != Some(owner) {
-                state.owners.insert(place.clone(), owner);
-                won.entry(owner).or_default().push(place.clone());
-                if let Some(before) = before {
-                    lost.entry(before).or_default().push(place);
-                }
-            }
-        }
-        if !lost.is_empty() {
-            self.world.hit("rebalance", "partitions moved");
-        }
-        for (id, places) in lost {
-            self.tell(state, id, self.world.below(2000), MemberEvent::Revoked(places));
-        }
-        for (id, places) in won {
-            self.tell(state, id, self.world.below(300), MemberEvent::Assigned(places));
-        }
-        self.world.bump();
-    }
-
-    fn tell(&self, state: &mut State, id: u64, delay_ms: u64, event: MemberEvent) {
-        let Some(member) = state.members.get_mut(&id) else { return };
-        let at_ms = self.world.now_ms() + delay_ms as i64;
-        let at_ms = member.mail.back().map_or(at_ms, |(last_ms, _)| at_ms.max(*last_ms));
-        member.mail.push_back((at_ms, event));
-    }
-
-    /// Takes a member out, as the group does when its session ends.
-    pub(crate) fn remove(&self, process: u64) {
-        let mut state = self.state.lock();
-        if let Some(member) = state.members.remove(&process) {
-            for lease in member.leases.values() {
-                lease.store(true, Ordering::Relaxed);
-            }
-        }
-        state.owners.retain(|_, owner| *owner != process);
-        drop(state);
-        self.rebalance(false);
-    }
 }
 
 fn away(detail: String) -> EventLogError {
@@ -179,19 +40,21 @@ fn away(detail: String) -> EventLogError {
 
 #[async_trait]
 impl EventLog for SimLog {
-    async fn ensure_topic(&self, _spec: &TopicSpec) -> Result<i32, EventLogError> {
-        self.brokers.world.call(self.process, "ensure_topic", away, async { Ok(PARTITIONS) }).await
+    async fn ensure_topic(&self, spec: &TopicSpec) -> Result<i32, EventLogError> {
+        let act = async { Ok(self.brokers.partitions(&spec.name)) };
+        self.brokers.world.call(self.process, "ensure_topic", away, act).await
     }
 
-    async fn partitions(&self, _topic: &str) -> Result<i32, EventLogError> {
-        Ok(PARTITIONS)
+    async fn partitions(&self, topic: &str) -> Result<i32, EventLogError> {
+        let act = async { Ok(self.brokers.partitions(topic)) };
+        self.brokers.world.call(self.process, "partitions", away, act).await
     }
 
     async fn append(&self, topic: &str, records: Vec<NewRecord>) -> Vec<Result<Position, EventLogError>> {
         let act = async {
             let put = |record: &NewRecord| {
-                let (place, at) = self.brokers.put(topic, &record.key, Some(record.value.to_vec()));
-                Ok(Position { partition: place.partition, offset: at.offset })
+                let (place, _, offset) = self.brokers.put(topic, &record.key, Some(record.value.to_vec()));
+                Ok(Position { partition: place.partition, offset })
             };
             Ok(records.iter().map(put).collect())
         };
@@ -201,8 +64,17 @@ impl EventLog for SimLog {
 
     async fn watermarks(&self, topic: &str, partition: i32) -> Result<Watermarks, EventLogError> {
         let place = TopicPartition { topic: topic.to_owned(), partition };
-        let act = async { Ok(Watermarks { low: 0, high: self.brokers.high(&place) }) };
+        let act = async { Ok(self.brokers.log(&place, Log::marks)) };
         self.brokers.world.call(self.process, "watermarks", away, act).await
+    }
+
+    async fn may_be_anew(&self, at: &TopicPartition, offset: i64, appended_ms: i64) -> Result<bool, EventLogError> {
+        let oldest = |log: &Log| log.records.get(log.low as usize).map(|oldest| (oldest.offset, oldest.appended_ms));
+        let act = async {
+            let oldest = self.brokers.log(at, oldest);
+            Ok(oldest.is_some_and(|(oldest, made_ms)| oldest <= offset && made_ms > appended_ms))
+        };
+        self.brokers.world.call(self.process, "may_be_anew", away, act).await
     }
 
     async fn join(&self, _group: &str, _topics: &[String]) -> Result<Box<dyn GroupMember>, EventLogError> {
@@ -262,6 +134,7 @@ impl GroupMember for Member {
     async fn start(&mut self, at: Vec<(TopicPartition, i64)>) -> Result<Vec<Box<dyn PartitionReader>>, EventLogError> {
         self.brokers.world.alive(self.process).await;
         let mut state = self.brokers.state.lock();
+        let made: Vec<u32> = at.iter().map(|(place, _)| state.made(place)).collect();
         let Some(member) = state.members.get_mut(&self.process) else { return Err(EventLogError::Revoked) };
         let revoked = |(_, event): &(i64, MemberEvent)| match event {
             MemberEvent::Revoked(places) => at.iter().any(|(place, _)| places.contains(place)),
@@ -272,13 +145,13 @@ impl GroupMember for Member {
             return Err(EventLogError::Revoked);
         }
         let mut readers: Vec<Box<dyn PartitionReader>> = Vec::new();
-        for (place, next) in at {
+        for ((place, next), made) in at.into_iter().zip(made) {
             let revoked = Arc::new(AtomicBool::new(false));
             if let Some(former) = member.leases.insert(place.clone(), Arc::clone(&revoked)) {
                 former.store(true, Ordering::Relaxed);
             }
             let brokers = Arc::clone(&self.brokers);
-            readers.push(Box::new(Reader { brokers, process: self.process, place, next, revoked }));
+            readers.push(Box::new(Reader { brokers, process: self.process, place, made, next, revoked }));
         }
         Ok(readers)
     }
@@ -286,9 +159,9 @@ impl GroupMember for Member {
     /// A hint is never ahead of the history.
     fn hint(&self, partition: &TopicPartition, next: i64) {
         let world = &self.brokers.world;
-        let stored = self.brokers.database.next(&(partition.topic.clone(), partition.partition));
         if !world.is_dead(self.process) {
             world.hit("log", "hint");
+            let stored = self.brokers.database.stored(partition);
             if stored.is_none_or(|stored| next > stored) {
                 world.violated(format!("{partition:?}: the log was given the hint {next}, and {stored:?} is stored"));
             }
@@ -310,28 +183,42 @@ impl PartitionReader for Reader {
         _bytes_max: usize,
         linger: Duration,
     ) -> Result<Vec<LogRecord>, EventLogError> {
-        let world = &self.brokers.world;
+        let brokers = Arc::clone(&self.brokers);
+        let mut has_lingered = false;
         loop {
-            world.alive(self.process).await;
-            let change = world.change();
+            brokers.world.alive(self.process).await;
+            let change = brokers.world.change();
             if self.revoked.load(Ordering::Relaxed) {
                 return Err(EventLogError::Revoked);
             }
-            if self.brokers.high(&self.place) > self.next {
-                break;
+            let held = brokers.log(&self.place, |log| self.held(log, records_max))?;
+            if held.is_empty() {
+                change.await;
+            } else if has_lingered {
+                self.next += held.len() as i64;
+                return Ok(held);
+            } else {
+                has_lingered = true;
+                let _ = timeout(linger, std::future::pending::<()>()).await;
             }
-            change.await;
         }
-        let _ = timeout(linger, std::future::pending::<()>()).await;
-        world.alive(self.process).await;
-        let records = {
-            let state = self.brokers.state.lock();
-            let held = &state.records[&self.place][self.next as usize..];
-            let count = (1 + world.below(held.len() as u64) as usize).min(records_max);
-            held[..count].to_vec()
-        };
-        self.next += records.len() as i64;
-        Ok(records)
+    }
+}
+
+impl Reader {
+    /// Some of the next records, where there are any.
+    fn held(&self, log: &Log, records_max: usize) -> Result<Vec<LogRecord>, EventLogError> {
+        let (TopicPartition { topic, partition }, offset) = (self.place.clone(), self.next);
+        let Watermarks { low, high } = log.marks();
+        if log.made != self.made {
+            return Err(EventLogError::UnknownTopic(topic));
+        }
+        if !(low..=high).contains(&offset) {
+            return Err(EventLogError::OffsetOutOfRange { topic, partition, offset, low, high });
+        }
+        let held = &log.records[offset as usize..];
+        let count = (1 + self.brokers.world.below(held.len() as u64) as usize).min(records_max).min(held.len());
+        Ok(held[..count].to_vec())
     }
 }
 

@@ -1,9 +1,11 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
-//! Real processors over simulated outside systems, on a paused clock and by a seed: whatever is killed, paused, moved,
-//! doubled, lost on the way back, emptied or rolled back, every record ends in one place and every figure is right.
+//! Real processors and the real embedded history and live statistics, on a paused clock and by a seed: whatever is killed,
+//! paused, moved, doubled, lost on the way back, broken off, emptied, rolled back, removed, made anew or built anew, every
+//! record ends in one place, every figure is right, and what cannot go on says so.
 //!
 //! `HEADWATER_TEST_SEEDS=N` runs seeds 0 to N, `HEADWATER_TEST_SEED=N` only that one.
 
+mod brokers;
 mod check;
 mod database;
 mod history;
@@ -31,7 +33,7 @@ const SEEDS: u64 = 10_000;
 const FAULTS_MIN: u64 = 2;
 
 /// Calls of outside systems that a crash or an outage is placed before and after.
-const CALLS: [&str; 16] = [
+const CALLS: [&str; 19] = [
     "append",
     "applied",
     "apply",
@@ -42,20 +44,22 @@ const CALLS: [&str; 16] = [
     "generations",
     "join",
     "live check",
+    "partitions",
     "prepare",
+    "progress",
     "rows",
     "schema",
     "span_counts",
+    "switch_generation",
     "take",
     "watermarks",
 ];
 const AT_CALLS: [&str; 4] = ["away", "answer lost", "crash before", "crash after"];
 
 /// Everything else that happens.
-const EVENTS: [Fault; 20] = [
+const EVENTS: [Fault; 33] = [
     ("apply", "gap"),
-    ("batches", "answer lost"),
-    ("batches", "away"),
+    ("apply", "on some shards"),
     ("commit", "broken off within"),
     ("commit", "crash within"),
     ("commit", "duplicates"),
@@ -65,14 +69,28 @@ const EVENTS: [Fault; 20] = [
     ("history", "batches pruned"),
     ("live", "emptied"),
     ("live", "rolled back"),
+    ("live", "some shards rolled back"),
     ("log", "hint"),
+    ("log", "partition added"),
     ("log", "record doubled"),
+    ("log", "records removed before they were read"),
+    ("log", "stored records removed"),
+    ("log", "topic made anew"),
+    ("process", "RECORDS_REMOVED"),
+    ("process", "TOPIC_REPLACED"),
+    ("process", "killed"),
     ("process", "paused"),
     ("process", "started"),
+    ("process", "stopped partition resumed"),
     ("rebalance", "partitions moved"),
+    ("rebuild", "another is running"),
+    ("rebuild", "cancelled"),
+    ("rebuild", "done"),
+    ("rebuild", "started"),
     ("sender", "garbage"),
     ("sender", "sent again"),
     ("sender", "sent again to another partition"),
+    ("start", "assignment changed"),
 ];
 
 fn number(name: &str) -> Option<u64> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_contracts::v1::event::{PageEvent, Transaction};
-use headwater_event_log::{TopicPartition, frame};
+use headwater_event_log::frame;
 use prost::Message;
 use tokio::time::sleep;
 
-use crate::log::Brokers;
+use crate::brokers::{Brokers, Position};
 use crate::world::World;
 
 pub(crate) const PAGES: &str = "page-events";
@@ -19,8 +19,7 @@ const EVENTS: u64 = 520;
 
 /// A record of the log, as its sender knows it.
 pub(crate) struct Sent {
-    pub(crate) place: TopicPartition,
-    pub(crate) offset: i64,
+    pub(crate) at: Position,
     /// None is garbage.
     pub(crate) event: Option<Sample>,
 }
@@ -87,8 +86,8 @@ pub(crate) async fn publish(world: Arc<World>, brokers: Arc<Brokers>) -> Vec<Sen
     let mut sent = Vec::new();
     let mut events: Vec<Sample> = Vec::new();
     let mut put = |sample: &Sample, key: &str| {
-        let (place, record) = brokers.put(sample.topic(), key.as_bytes(), Some(sample.framed()));
-        sent.push(Sent { place, offset: record.offset, event: Some(sample.clone()) });
+        let at = brokers.put(sample.topic(), key.as_bytes(), Some(sample.framed()));
+        sent.push(Sent { at, event: Some(sample.clone()) });
     };
     let mut pages = 0;
     let mut garbage = Vec::new();
@@ -120,8 +119,7 @@ pub(crate) async fn publish(world: Arc<World>, brokers: Arc<Brokers>) -> Vec<Sen
             put(&again, &format!("other {}", world.below(9)));
         }
         if world.fault("sender", "garbage", 50) {
-            let (place, record) = rubbish(&world, &brokers, events.len() as u64);
-            garbage.push(Sent { place, offset: record, event: None });
+            garbage.push(Sent { at: rubbish(&world, &brokers, events.len() as u64), event: None });
         }
     }
     sent.extend(garbage);
@@ -159,7 +157,7 @@ fn transaction(world: &World, number: u64) -> Sample {
 }
 
 /// A record that is no event of its stream.
-fn rubbish(world: &World, brokers: &Brokers, number: u64) -> (TopicPartition, i64) {
+fn rubbish(world: &World, brokers: &Brokers, number: u64) -> Position {
     let key = format!("rubbish {}", world.below(9));
     let mut sample = page(world, number, 0, false);
     let (topic, value) = match world.below(7) {
@@ -177,6 +175,5 @@ fn rubbish(world: &World, brokers: &Brokers, number: u64) -> (TopicPartition, i6
             (PAGES, Some(sample.framed()))
         }
     };
-    let (place, record) = brokers.put(topic, key.as_bytes(), value);
-    (place, record.offset)
+    brokers.put(topic, key.as_bytes(), value)
 }

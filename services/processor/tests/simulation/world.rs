@@ -12,6 +12,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 /// When every simulation begins, in milliseconds since the Unix epoch.
 const BEGINS_MS: i64 = 1_700_000_000_000;
 
+/// Calls that a process seldom makes, and dies at the more often.
+const RARE: [&str; 2] = ["rows", "switch_generation"];
+
 /// What can happen: where, and what.
 pub(crate) type Fault = (&'static str, &'static str);
 
@@ -33,6 +36,8 @@ struct State {
     dead: BTreeSet<u64>,
     paused: BTreeMap<u64, Instant>,
     hits: Hits,
+    /// Process and condition to what it says.
+    conditions: BTreeMap<(u64, String), String>,
     /// What must never happen, and did.
     violations: Vec<String>,
     /// A digest of every step, to tell whether two runs of a seed were one.
@@ -73,6 +78,23 @@ impl World {
 
     pub(crate) fn hit(&self, at: &'static str, what: &'static str) {
         *self.state.lock().hits.entry((at, what)).or_default() += 1;
+    }
+
+    /// A process tells a condition; none: it is met.
+    pub(crate) fn told(&self, process: u64, condition: &str, reason: Option<String>) {
+        let (mut state, key) = (self.state.lock(), (process, condition.to_owned()));
+        match reason {
+            Some(reason) => drop(state.conditions.insert(key, reason)),
+            None => drop(state.conditions.remove(&key)),
+        }
+    }
+
+    /// What a living process says of a condition.
+    pub(crate) fn condition(&self, condition: &str) -> Option<String> {
+        let state = self.state.lock();
+        let told =
+            |((process, name), _): &(&(u64, String), &String)| name == condition && !state.dead.contains(process);
+        state.conditions.iter().find(told).map(|(_, reason)| reason.clone())
     }
 
     pub(crate) fn violated(&self, text: String) {
@@ -170,7 +192,7 @@ impl World {
         sleep(Duration::from_millis(delay_ms)).await;
         self.alive(process).await;
         self.mark(process, (name, crash));
-        if self.fault(name, crash, 3) {
+        if self.fault(name, crash, if RARE.contains(&name) { 50 } else { 3 }) {
             self.kill(process);
             self.alive(process).await;
         }
