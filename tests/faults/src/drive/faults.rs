@@ -50,12 +50,12 @@ impl Breaker {
         Self { stack, probe, measures, rng, copies: VecDeque::new(), copied: 0 }
     }
 
-    /// Does one fault, and waits until everything is whole.
-    pub(super) async fn one(&mut self, number: usize, fault: Fault, spares_first: bool) -> Result<()> {
+    /// Does one fault, and waits until everything is whole. False where it never was.
+    pub(super) async fn one(&mut self, number: usize, fault: Fault, spares_first: bool) -> Result<bool> {
         self.copy_redis()?;
         tokio::time::sleep(Duration::from_millis(self.rng.u64(..BEFORE_MS_MAX))).await;
         let case = Case { number, fault, spares_first };
-        match fault {
+        let is_whole = match fault {
             Fault::ProcessorKilled => self.processor_killed(&case).await?,
             Fault::IngestKilled => self.ingest_killed(&case).await?,
             Fault::BrokerKilled => self.broker_killed(&case).await?,
@@ -68,11 +68,14 @@ impl Breaker {
             Fault::ReplicasChanged => self.replicas_changed(&case).await?,
             Fault::RedisEmptied => self.redis_emptied(&case).await?,
             Fault::RedisRolledBack => self.redis_rolled_back(&case).await?,
-        }
+        };
         if let Some(ended) = self.stack.ended() {
             bail!("a process ended by itself: {ended}");
         }
-        block_in_place(|| self.stack.settled())
+        if is_whole {
+            block_in_place(|| self.stack.settled())?;
+        }
+        Ok(is_whole)
     }
 
     /// Ends processors that were added.
@@ -83,7 +86,7 @@ impl Breaker {
         Ok(())
     }
 
-    async fn processor_killed(&mut self, case: &Case) -> Result<()> {
+    async fn processor_killed(&mut self, case: &Case) -> Result<bool> {
         let at = self.victim(self.stack.processors.len(), case);
         let since = Instant::now();
         self.says(case, &self.stack.processors[at].name)?;
@@ -94,7 +97,7 @@ impl Breaker {
         self.recovered(case, "the kill", probed.await?)
     }
 
-    async fn ingest_killed(&mut self, case: &Case) -> Result<()> {
+    async fn ingest_killed(&mut self, case: &Case) -> Result<bool> {
         let at = self.victim(self.stack.ingests.len(), case);
         let since = Instant::now();
         self.says(case, &self.stack.ingests[at].name)?;
@@ -105,7 +108,7 @@ impl Breaker {
         self.recovered(case, "the kill", probed.await?)
     }
 
-    async fn broker_killed(&mut self, case: &Case) -> Result<()> {
+    async fn broker_killed(&mut self, case: &Case) -> Result<bool> {
         // Another one may still be behind: two at a time are more than the replicas stand.
         block_in_place(|| self.stack.in_sync())?;
         let at = self.rng.usize(..self.stack.kafka.brokers().len());
@@ -113,12 +116,13 @@ impl Breaker {
         self.says(case, &format!("broker {}", at + 1))?;
         block_in_place(|| self.stack.kafka.brokers()[at].kill())?;
         let probed = self.probe_since(since).await?;
-        self.recovered(case, "the kill", probed)?;
+        let is_whole = self.recovered(case, "the kill", probed)?;
         block_in_place(|| self.stack.kafka.brokers()[at].restart())?;
-        block_in_place(|| self.stack.in_sync())
+        block_in_place(|| self.stack.in_sync())?;
+        Ok(is_whole)
     }
 
-    async fn postgres_killed(&mut self, case: &Case, in_copy: bool) -> Result<()> {
+    async fn postgres_killed(&mut self, case: &Case, in_copy: bool) -> Result<bool> {
         if in_copy {
             self.stack.proxy.arm(CutAt::InCopy).await;
             ensure!(self.stack.proxy.caught(OCCASION_WITHIN).await, "no COPY to kill Postgres in");
@@ -131,7 +135,7 @@ impl Breaker {
         self.recovered(case, "the restart", probed)
     }
 
-    async fn cut(&mut self, case: &Case, cut: CutAt) -> Result<()> {
+    async fn cut(&mut self, case: &Case, cut: CutAt) -> Result<bool> {
         self.stack.proxy.arm(cut).await;
         ensure!(self.stack.proxy.caught(OCCASION_WITHIN).await, "no COMMIT to cut");
         let since = Instant::now();
@@ -140,21 +144,21 @@ impl Breaker {
         self.recovered(case, "the cut", probed)
     }
 
-    async fn processor_paused(&mut self, case: &Case) -> Result<()> {
+    async fn processor_paused(&mut self, case: &Case) -> Result<bool> {
         let at = self.victim(self.stack.processors.len(), case);
         let since = Instant::now();
         self.says(case, &self.stack.processors[at].name)?;
         self.stack.processors[at].pause()?;
         let probed = self.probe_since(since).await?;
-        self.recovered(case, "the pause", probed)?;
+        let was_whole = self.recovered(case, "the pause", probed)?;
         tokio::time::sleep(PAUSED_FOR.saturating_sub(since.elapsed())).await;
         let since = Instant::now();
         self.stack.processors[at].resume()?;
         let probed = self.probe_since(since).await?;
-        self.recovered(case, "the end of the pause", probed)
+        Ok(self.recovered(case, "the end of the pause", probed)? && was_whole)
     }
 
-    async fn replicas_changed(&mut self, case: &Case) -> Result<()> {
+    async fn replicas_changed(&mut self, case: &Case) -> Result<bool> {
         if self.stack.processors.len() > PROCESSORS {
             // The first stays: it is the one whose memory is judged.
             let at = self.rng.usize(1..self.stack.processors.len());
@@ -171,14 +175,14 @@ impl Breaker {
         self.recovered(case, "it was ready", probed)
     }
 
-    async fn redis_emptied(&mut self, case: &Case) -> Result<()> {
+    async fn redis_emptied(&mut self, case: &Case) -> Result<bool> {
         self.says(case, "FLUSHALL")?;
         block_in_place(|| self.stack.redis.ask("FLUSHALL"))?;
         let probed = self.probe_since(Instant::now()).await?;
         self.recovered(case, "it was emptied", probed)
     }
 
-    async fn redis_rolled_back(&mut self, case: &Case) -> Result<()> {
+    async fn redis_rolled_back(&mut self, case: &Case) -> Result<bool> {
         // Not the newest, which is of just now.
         let older = self.copies.len().saturating_sub(1).max(1);
         let copy = self.copies.get(self.rng.usize(..older)).context("there is no copy of Redis")?.clone();
@@ -217,7 +221,7 @@ impl Breaker {
         self.measures.add(&[Measure::Fault { number, kind, at_ms: now_ms(), detail: detail.to_owned() }])
     }
 
-    fn recovered(&self, case: &Case, since: &str, probed: Probed) -> Result<()> {
+    fn recovered(&self, case: &Case, since: &str, probed: Probed) -> Result<bool> {
         let took_ms = probed.took.map(|took| took.as_millis() as u64);
         match took_ms {
             Some(took_ms) => eprintln!("fault {}: whole {took_ms} ms after {since}", case.number),
@@ -230,6 +234,7 @@ impl Breaker {
             took_ms,
             bound_ms: RECOVERY_MAX.as_millis() as u64,
             why: probed.why,
-        }])
+        }])?;
+        Ok(took_ms.is_some())
     }
 }

@@ -16,7 +16,7 @@ use crate::event::{Body, Event, Fate, Stream};
 /// What a fault's recovery may take.
 pub(super) const RECOVERY_MAX: Duration = Duration::from_secs(10);
 /// When it is given up.
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(60);
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(40);
 const CALL_MAX: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Keys that are tried to find one for each partition.
