@@ -14,7 +14,7 @@ use crate::check::asks;
 use crate::event::Stream;
 
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long answers may say that they are incomplete before one of them is taken as it is.
+/// How long answers may say that they are incomplete, all together, before they are taken as they are.
 const COMPLETE_WITHIN: Duration = Duration::from_secs(15);
 const KEYS_MAX: u32 = 10_000;
 
@@ -42,8 +42,9 @@ impl Sources {
         let mut evidence = rows::read(&self.postgres, &self.schema).await?;
         evidence.ends = tokio::task::block_in_place(|| self.ends())?;
         let client = Client::connect(ConnectOptions::new(&self.stats)).await?;
+        let complete_by = Instant::now() + COMPLETE_WITHIN;
         for (stream, stat, window_s) in asks() {
-            evidence.answers.push(answer(&client, stream, stat, window_s).await?);
+            evidence.answers.push(answer(&client, stream, stat, window_s, complete_by).await?);
         }
         Ok(evidence)
     }
@@ -89,14 +90,19 @@ impl Sources {
     }
 }
 
-async fn answer(client: &Client, stream: Stream, stat: &str, window_s: Option<i64>) -> Result<Answer> {
+async fn answer(
+    client: &Client,
+    stream: Stream,
+    stat: &str,
+    window_s: Option<i64>,
+    complete_by: Instant,
+) -> Result<Answer> {
     let window = window_s.map(|seconds| prost_types::Duration { seconds, nanos: 0 });
-    let query =
-        StatQuery { stream: stream.name().into(), stat: stat.into(), window, limit: KEYS_MAX, ..StatQuery::default() };
-    let began = Instant::now();
+    let (stream_name, stat) = (stream.name().to_owned(), stat.to_owned());
+    let query = StatQuery { stream: stream_name, stat, window, limit: KEYS_MAX, ..StatQuery::default() };
     loop {
         let result = client.get_stats(vec![query.clone()], "").await?.pop().context("no result")?;
-        if result.complete || began.elapsed() > COMPLETE_WITHIN {
+        if result.complete || Instant::now() > complete_by {
             return read(stream, window_s, result);
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
