@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_domain::partition_of;
-use headwater_event_log::TopicPartition;
+use headwater_event_log::{EventLogError, TopicPartition};
 use parking_lot::RwLock;
 use tracing::{debug, info, warn};
 
 use crate::assignment::Shared;
+use crate::stopped::Stopped;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(10);
@@ -52,7 +53,14 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         for stream in shared.contracts.streams() {
             let topic = &stream.schema.name;
             match shared.outside.log.partitions(topic).await {
-                Ok(partitions) => shared.spread.set(topic, partitions),
+                Ok(partitions) => {
+                    shared.spread.set(topic, partitions);
+                    (shared.conditions)(topic, None);
+                }
+                // Its partitions are nobody's, so that nobody else would tell.
+                Err(EventLogError::UnknownTopic(_)) => {
+                    (shared.conditions)(topic, Some(Stopped::missing(topic).to_string()));
+                }
                 Err(error) => debug!(topic, %error, "cannot tell how many partitions there are"),
             }
         }

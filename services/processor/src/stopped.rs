@@ -34,13 +34,7 @@ impl Stopped {
             Stop::Log(EventLogError::OffsetOutOfRange { offset, low, high, .. }) => {
                 Some(Self::outside(place, *offset, *low, *high))
             }
-            Stop::Log(EventLogError::UnknownTopic(topic)) => Some(Self {
-                reason: Reason::TopicMissing,
-                detail: format!(
-                    "the topic {topic} does not exist; make it anew, or restart a process with the role ingest or \
-                     processor, which does"
-                ),
-            }),
+            Stop::Log(EventLogError::UnknownTopic(topic)) => Some(Self::missing(topic)),
             Stop::OtherTopic { offset } => Some(Self {
                 reason: Reason::TopicReplaced,
                 detail: format!(
@@ -72,6 +66,15 @@ impl Stopped {
             );
             Self { reason: Reason::OffsetOutsideLog, detail }
         }
+    }
+
+    /// Of a topic that was deleted.
+    pub(crate) fn missing(topic: &str) -> Self {
+        let detail = format!(
+            "the topic {topic} does not exist; make it anew, or restart a process with the role ingest or processor, \
+             which does"
+        );
+        Self { reason: Reason::TopicMissing, detail }
     }
 
     /// Of a partition that an outside system refused for good.

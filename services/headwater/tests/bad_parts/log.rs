@@ -8,8 +8,9 @@ use headwater_contracts::v1::ingest::{ListStreamsRequest, PublishRequest};
 use headwater_contracts::v1::stats::StatQuery;
 use headwater_domain::partition_of;
 use headwater_event_log::frame;
+use tonic::Code;
 
-use crate::support::calls::{get, publish_all, query, seconds};
+use crate::support::calls::{self, get, publish_all, query, reason, seconds};
 use crate::support::parts::Publisher;
 use crate::support::process::Headwater;
 use crate::support::stage::{Stage, Visit, mended, trouble};
@@ -226,4 +227,37 @@ async fn a_topic_that_is_made_anew_while_it_is_read_is_noticed() {
         let dead = format!("stream = '{}'", stage.stream(number));
         assert_eq!(stage.count("headwater.dead_letters", &dead).await, records);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_deleted_is_told_until_it_is_there_again() {
+    /// The look for topics (10 s), and the group's agreement.
+    const NOTICED_MAX: Duration = Duration::from_secs(20);
+    let stage = Stage::new(&["deleted"]).await;
+    let serving = stage.serve("ingest,processor,stats", &[]).await;
+    serving.ready(READY_MAX).await;
+    let stats = serving.stats().await;
+    publish(&stage, &serving, 0, 20).await;
+    stage.counted(RECOVERY_MAX, &stats, 0, 20).await;
+    stage.delete(0).await;
+    let place = format!("{}/0", stage.stream(0));
+    let told = trouble(&serving, NOTICED_MAX, &place).await;
+    assert!(told.starts_with("TOPIC_MISSING: "), "{told}");
+    // Its partitions are taken from everybody, and the stream's trouble stays.
+    let told = trouble(&serving, NOTICED_MAX, stage.stream(0)).await;
+    assert!(told.starts_with("TOPIC_MISSING: ") && told.ends_with("(docs/errors/TOPIC_MISSING.md)"), "{told}");
+    let refused = calls::publish(&mut serving.ingest().await, stage.stream(0), stage.records(0, &visits(1))).await;
+    assert_eq!(reason(&refused.unwrap_err()), (Code::Unavailable, "EVENT_LOG_UNAVAILABLE".into()));
+
+    stage.create(0).await;
+    within(NOTICED_MAX, "the new topic is looked at", || async {
+        let told = trouble(&serving, NOTICED_MAX, &place).await;
+        if told.starts_with("OFFSET_OUTSIDE_LOG: ") { Ok(()) } else { Err(told) }
+    })
+    .await;
+    mended(&serving, NOTICED_MAX, stage.stream(0)).await;
+    let (done, told) = stage.resume(0, &[]).await;
+    assert!(done, "{told}");
+    publish(&stage, &serving, 0, 5).await;
+    stage.counted(2 * RECOVERY_MAX, &stats, 0, 25).await;
 }

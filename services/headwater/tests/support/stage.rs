@@ -234,8 +234,19 @@ impl Stage {
 
     /// Deletes a topic and makes it again.
     pub(crate) async fn make_anew(&self, number: usize) {
+        self.delete(number).await;
+        self.create(number).await;
+    }
+
+    /// Deletes a topic.
+    pub(crate) async fn delete(&self, number: usize) {
+        let deleted = self.admin().delete_topics(&[self.stream(number)], &admin_options()).await.unwrap();
+        deleted[0].as_ref().unwrap();
+    }
+
+    /// Makes a topic that was deleted.
+    pub(crate) async fn create(&self, number: usize) {
         let (admin, topic) = (self.admin(), self.stream(number));
-        admin.delete_topics(&[topic], &admin_options()).await.unwrap()[0].as_ref().unwrap();
         within(ADMIN_MAX, "the topic is made again", || async {
             let new =
                 NewTopic::new(topic, 1, TopicReplication::Fixed(1)).set("message.timestamp.type", "LogAppendTime");
