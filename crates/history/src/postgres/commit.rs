@@ -236,7 +236,7 @@ async fn advance(
 ) -> Result<bool, tokio_postgres::Error> {
     let fence = match planted::is(Bug::NoFencing) {
         false => "epoch = $3 AND (next_offset IS NULL OR next_offset = $4)",
-        true => "$3 = $3 AND next_offset IS DISTINCT FROM $5",
+        true => "$3::bigint = $3 AND next_offset IS DISTINCT FROM $5",
     };
     let sql = format!(
         "WITH moved AS (
