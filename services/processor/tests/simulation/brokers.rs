@@ -18,6 +18,9 @@ pub(crate) const PARTITIONS: i32 = 3;
 /// Partitions that a topic has at most.
 const PARTITIONS_MAX: i32 = 5;
 
+/// How long it takes at least to make a topic anew.
+const MADE_ANEW_MS: i64 = 21;
+
 /// The brokers.
 pub(crate) struct Brokers {
     pub(crate) world: Arc<World>,
@@ -41,6 +44,10 @@ pub(crate) struct State {
 pub(crate) struct Log {
     /// How often its topic was made anew.
     pub(crate) made: u32,
+    /// Whether who reads it is told of that, instead of reading on.
+    pub(crate) tells: bool,
+    /// When it can take its first record.
+    opens_ms: i64,
     /// Offset of the oldest record that is kept.
     pub(crate) low: i64,
     /// From offset 0 on, removed ones too.
@@ -92,7 +99,7 @@ impl Brokers {
         let offset = log.records.len() as i64;
         log.records.push(LogRecord {
             offset,
-            appended_ms: self.world.now_ms(),
+            appended_ms: self.world.now_ms().max(log.opens_ms),
             key: Some(Bytes::copy_from_slice(key)),
             value: value.map(Bytes::from),
         });
@@ -151,11 +158,13 @@ impl Brokers {
         if places.iter().filter(begun).count() < places.len() {
             return false;
         }
-        self.world.hit("log", "topic made anew");
+        let tells = self.world.chance(500);
+        self.world.hit("log", if tells { "topic made anew" } else { "topic made anew while it is read" });
+        let opens_ms = self.world.now_ms() + MADE_ANEW_MS;
         let mut state = self.state.lock();
         for place in places {
             let log = state.logs.entry(place).or_default();
-            *log = Log { made: log.made + 1, ..Log::default() };
+            *log = Log { made: log.made + 1, tells, opens_ms, ..Log::default() };
         }
         drop(state);
         self.world.bump();
