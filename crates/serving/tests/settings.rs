@@ -133,6 +133,7 @@ const WRONG: &[(&str, &str)] = &[
     ("redis.shards", "0"),
     ("postgres.url", "mysql://db"),
     ("postgres.pool_size_max", "0"),
+    ("postgres.statement_timeout_ms", "10"),
     ("postgres.schema", "Head-Water"),
     ("postgres.old_days", "keep"),
     ("processor.batch_records_max", "0"),
@@ -144,6 +145,7 @@ const WRONG: &[(&str, &str)] = &[
     ("processor.dead_letter_topic_suffix", " x y"),
     ("processor.batches_kept_s", "3600"),
     ("processor.events_kept_days", "-1"),
+    ("processor.upkeep_interval_s", "0"),
     ("stats.window_max_s", "59"),
     ("stats.members_max", "0"),
     ("stats.subscriptions_max", "0"),
@@ -195,7 +197,7 @@ fn every_wrong_setting_is_named_at_once_whatever_its_source() {
     assert_eq!(by_env.0.len(), WRONG.len());
     assert_eq!(by_file.0.len(), WRONG.len());
     let text = by_env.to_string();
-    assert!(text.starts_with("52 settings are wrong:\n"), "{text}");
+    assert!(text.starts_with("54 settings are wrong:\n"), "{text}");
     let line = "kafka.linger_ms = \"abc\" (environment variable HEADWATER_KAFKA_LINGER_MS): \
                 expected a whole number from 0 to 60000 (ms)";
     assert!(text.contains(line), "{text}");

@@ -61,7 +61,7 @@ pub(crate) struct PartitionWork {
     pub(crate) batches: broadcast::Sender<Arc<CommittedBatch>>,
     /// The offset that the history has.
     pub(crate) committed: watch::Sender<Option<i64>>,
-    /// Offset in the log, and time, of the last record that was read.
+    /// Offset in the log, and time, of the last record up to which the log was seen to be the same.
     pub(crate) last_read: Option<(i64, i64)>,
     /// Whether it was told that events lie on another partition than their key's.
     pub(crate) has_told_misplaced: bool,
@@ -134,20 +134,28 @@ impl PartitionWork {
     }
 
     /// Looks whether the log still is the one that was read, where it may have been made anew between two records: a log
-    /// that is read on at an offset says nothing of that.
+    /// that is read on at an offset says nothing of that. One that does not answer now is looked at with the next batch:
+    /// what was read before an outage is not to wait for its end.
     async fn check_log(&mut self, records: &[LogRecord]) -> Result<(), Stop> {
         let Some(last) = records.last() else { return Ok(()) };
-        let before = self.last_read.replace((last.offset, last.appended_ms));
-        let Some((offset, appended_ms)) = before else { return Ok(()) };
+        let Some((offset, appended_ms)) = self.last_read else {
+            self.last_read = Some((last.offset, last.appended_ms));
+            return Ok(());
+        };
         let mut before_ms = appended_ms;
         let after_gap = |record: &LogRecord| {
             record.appended_ms - std::mem::replace(&mut before_ms, record.appended_ms) > MADE_ANEW_MS_MIN
         };
-        if !records.iter().any(after_gap) {
-            return Ok(());
+        if records.iter().any(after_gap) {
+            match self.shared.outside.log.may_be_anew(&self.place, offset, appended_ms).await {
+                Ok(false) => {}
+                Ok(true) => return Err(Stop::MaybeOtherTopic { offset }),
+                Err(EventLogError::Unavailable(_)) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
         }
-        let may_be = || self.shared.outside.log.may_be_anew(&self.place, offset, appended_ms);
-        if self.shared.log(may_be).await? { Err(Stop::MaybeOtherTopic { offset }) } else { Ok(()) }
+        self.last_read = Some((last.offset, last.appended_ms));
+        Ok(())
     }
 
     /// Gives records their offsets in the history: the log's, until a topic was made anew.
