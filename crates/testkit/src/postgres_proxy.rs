@@ -46,8 +46,8 @@ struct State {
     upstream: u16,
     /// What is to happen next.
     armed: Mutex<Option<CutAt>>,
-    /// Set when it has happened.
-    caught: watch::Sender<bool>,
+    /// Set when it has happened: the port that the client had connected from.
+    caught: watch::Sender<Option<u16>>,
     held: AtomicBool,
     ended: watch::Sender<bool>,
 }
@@ -70,7 +70,7 @@ impl PostgresProxy {
         let state = Arc::new(State {
             upstream: upstream_port,
             armed: Mutex::new(None),
-            caught: watch::Sender::new(false),
+            caught: watch::Sender::new(None),
             held: AtomicBool::new(false),
             ended: watch::Sender::new(false),
         });
@@ -99,26 +99,26 @@ impl PostgresProxy {
 
     /// Lets the next occasion be the one that breaks.
     pub async fn arm(&self, cut: CutAt) {
-        self.state.caught.send_replace(false);
+        self.state.caught.send_replace(None);
         self.state.held.store(cut == CutAt::InCopy, Ordering::SeqCst);
         *self.state.armed.lock().await = Some(cut);
     }
 
-    /// Waits until what it was armed for has happened. False where there was no occasion within that time, and it is not
-    /// armed any more.
-    pub async fn caught(&self, within: Duration) -> bool {
+    /// Waits until what it was armed for has happened; returns the port of 127.0.0.1 that the client had connected from.
+    /// None where there was no occasion within that time, and it is not armed any more.
+    pub async fn caught(&self, within: Duration) -> Option<u16> {
         let mut caught = self.state.caught.subscribe();
-        if tokio::time::timeout(within, caught.wait_for(|caught| *caught)).await.is_ok() {
-            return true;
+        let seen = async { caught.wait_for(Option::is_some).await.ok().and_then(|port| *port) };
+        let seen = tokio::time::timeout(within, seen).await.ok().flatten();
+        if seen.is_none() {
+            self.state.armed.lock().await.take();
         }
-        let unused = self.state.armed.lock().await.take();
-        unused.is_none()
+        seen
     }
 
     /// Ends the connection that a COPY is held up on.
     pub fn let_go(&self) {
         self.state.held.store(false, Ordering::SeqCst);
-        self.state.caught.send_replace(true);
     }
 }
 
@@ -130,6 +130,7 @@ impl Drop for PostgresProxy {
 }
 
 async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
+    let from = client.peer_addr()?.port();
     let server = TcpStream::connect(("127.0.0.1", state.upstream)).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -151,7 +152,7 @@ async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
         match message.kind {
             b'd' if state.take(&[CutAt::InCopy]).await.is_some() => {
                 to_server.write_all(&message.bytes[..message.bytes.len() / 2]).await?;
-                state.caught.send_replace(true);
+                state.caught.send_replace(Some(from));
                 let held = async {
                     while state.held.load(Ordering::SeqCst) {
                         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -169,17 +170,17 @@ async fn serve(client: TcpStream, state: &State) -> io::Result<()> {
                         let answered = answers.withhold();
                         to_server.write_all(&message.bytes).await?;
                         let _ = tokio::time::timeout(ANSWER_WITHIN, answered).await;
-                        state.caught.send_replace(true);
+                        state.caught.send_replace(Some(from));
                         return Ok(());
                     }
                     Some(CutAt::InCommit) => {
                         drop(answers.withhold());
                         to_server.write_all(&message.bytes).await?;
-                        state.caught.send_replace(true);
+                        state.caught.send_replace(Some(from));
                         return Ok(());
                     }
                     Some(_) => {
-                        state.caught.send_replace(true);
+                        state.caught.send_replace(Some(from));
                         return Ok(());
                     }
                     None => {}

@@ -35,6 +35,12 @@ impl ProcessId {
         Some(Self { pid, started_ticks: fields.get(19)?.parse().ok()? })
     }
 
+    /// Has the process itself, and not one that it started, a TCP connection from this port of the machine?
+    #[must_use]
+    pub fn connects_from(&self, port: u16) -> bool {
+        self.is_alive() && has_socket(self.pid, port, ESTABLISHED)
+    }
+
     /// Does the process still run?
     #[must_use]
     pub fn is_alive(&self) -> bool {
@@ -128,15 +134,24 @@ pub(crate) fn signal(pid: u32, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// States of a socket in `/proc/net/tcp`.
+const LISTENING: &str = "0A";
+const ESTABLISHED: &str = "01";
+
 /// Is `port` of 127.0.0.1 served by the process itself, and not by one that had the port before it?
 pub(crate) fn listens(pid: u32, port: u16) -> bool {
+    has_socket(pid, port, LISTENING)
+}
+
+fn has_socket(pid: u32, port: u16, wanted: &str) -> bool {
     let mut inodes = Vec::new();
     for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
         let Ok(text) = fs::read_to_string(table) else { continue };
         for line in text.lines().skip(1) {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            // 1: local address, 3: state (0A is listening), 9: inode
-            if let (Some(local), Some(&"0A"), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9))
+            // 1: local address, 3: state, 9: inode
+            if let (Some(local), Some(state), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9))
+                && *state == wanted
                 && local.ends_with(&format!(":{port:04X}"))
             {
                 inodes.push(format!("socket:[{inode}]"));

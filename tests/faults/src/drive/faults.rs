@@ -64,7 +64,8 @@ impl Breaker {
             Fault::CutBeforeCommit => self.cut(&case, CutAt::BeforeCommit).await?,
             Fault::CutInCommit => self.cut(&case, CutAt::InCommit).await?,
             Fault::CutAfterCommit => self.cut(&case, CutAt::AfterCommit).await?,
-            Fault::ProcessorPaused => self.processor_paused(&case).await?,
+            Fault::ProcessorPaused => self.processor_paused(&case, false).await?,
+            Fault::ProcessorPausedInCopy => self.processor_paused(&case, true).await?,
             Fault::ReplicasChanged => self.replicas_changed(&case).await?,
             Fault::RedisEmptied => self.redis_emptied(&case).await?,
             Fault::RedisRolledBack => self.redis_rolled_back(&case).await?,
@@ -125,7 +126,7 @@ impl Breaker {
     async fn postgres_killed(&mut self, case: &Case, in_copy: bool) -> Result<bool> {
         if in_copy {
             self.stack.proxy.arm(CutAt::InCopy).await;
-            ensure!(self.stack.proxy.caught(OCCASION_WITHIN).await, "no COPY to kill Postgres in");
+            ensure!(self.stack.proxy.caught(OCCASION_WITHIN).await.is_some(), "no COPY to kill Postgres in");
         }
         self.says(case, if in_copy { "in a COPY" } else { "at any moment" })?;
         block_in_place(|| self.stack.postgres.kill())?;
@@ -137,15 +138,15 @@ impl Breaker {
 
     async fn cut(&mut self, case: &Case, cut: CutAt) -> Result<bool> {
         self.stack.proxy.arm(cut).await;
-        ensure!(self.stack.proxy.caught(OCCASION_WITHIN).await, "no COMMIT to cut");
+        ensure!(self.stack.proxy.caught(OCCASION_WITHIN).await.is_some(), "no COMMIT to cut");
         let since = Instant::now();
         self.says(case, &format!("{cut:?}"))?;
         let probed = self.probe_since(since).await?;
         self.recovered(case, "the cut", probed)
     }
 
-    async fn processor_paused(&mut self, case: &Case) -> Result<bool> {
-        let at = self.victim(self.stack.processors.len(), case);
+    async fn processor_paused(&mut self, case: &Case, in_copy: bool) -> Result<bool> {
+        let at = if in_copy { self.in_copy().await? } else { self.victim(self.stack.processors.len(), case) };
         let since = Instant::now();
         self.says(case, &self.stack.processors[at].name)?;
         self.stack.processors[at].pause()?;
@@ -154,8 +155,17 @@ impl Breaker {
         tokio::time::sleep(PAUSED_FOR.saturating_sub(since.elapsed())).await;
         let since = Instant::now();
         self.stack.processors[at].resume()?;
+        self.stack.proxy.let_go();
         let probed = self.probe_since(since).await?;
         Ok(self.recovered(case, "the end of the pause", probed)? && was_whole)
+    }
+
+    /// The processor that is in the middle of a COPY, which is held up there: its transaction is open.
+    async fn in_copy(&self) -> Result<usize> {
+        self.stack.proxy.arm(CutAt::InCopy).await;
+        let port = self.stack.proxy.caught(OCCASION_WITHIN).await.context("no COPY to pause a processor in")?;
+        let at = self.stack.processors.iter().position(|processor| processor.connects_from(port));
+        at.context("the COPY is of no processor")
     }
 
     async fn replicas_changed(&mut self, case: &Case) -> Result<bool> {

@@ -26,6 +26,8 @@ pub enum Fault {
     CutAfterCommit,
     /// A processor is stopped for longer than its session, and goes on.
     ProcessorPaused,
+    /// The same, in the middle of a COPY: its transaction is open, and the way to Postgres is cut before it goes on.
+    ProcessorPausedInCopy,
     /// A processor is added, or, where there is one more already, one leaves in good order.
     ReplicasChanged,
     /// Redis is emptied.
@@ -47,7 +49,7 @@ pub enum Plan {
 
 impl Fault {
     /// Every kind, in the order of reports.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ProcessorKilled,
         Self::IngestKilled,
         Self::BrokerKilled,
@@ -57,6 +59,7 @@ impl Fault {
         Self::CutInCommit,
         Self::CutAfterCommit,
         Self::ProcessorPaused,
+        Self::ProcessorPausedInCopy,
         Self::ReplicasChanged,
         Self::RedisEmptied,
         Self::RedisRolledBack,
@@ -74,6 +77,7 @@ impl Fault {
             Self::CutInCommit => "cut-in-commit",
             Self::CutAfterCommit => "cut-after-commit",
             Self::ProcessorPaused => "processor-paused",
+            Self::ProcessorPausedInCopy => "processor-paused-in-copy",
             Self::ReplicasChanged => "replicas-changed",
             Self::RedisEmptied => "redis-emptied",
             Self::RedisRolledBack => "redis-rolled-back",
@@ -94,8 +98,9 @@ impl Fault {
             (Plan::Short, _) => 1,
             (Plan::Full, Self::ProcessorKilled) => 50,
             (Plan::Full, Self::IngestKilled | Self::ReplicasChanged) => 20,
-            (Plan::Full, Self::BrokerKilled | Self::ProcessorPaused) => 10,
-            (Plan::Full, Self::PostgresKilled) => 4,
+            (Plan::Full, Self::BrokerKilled) => 10,
+            (Plan::Full, Self::ProcessorPaused) => 6,
+            (Plan::Full, Self::PostgresKilled | Self::ProcessorPausedInCopy) => 4,
             (Plan::Full, Self::PostgresKilledInCopy) => 3,
             (Plan::Full, Self::CutBeforeCommit | Self::CutInCommit | Self::CutAfterCommit) => 2,
             (Plan::Full, Self::RedisEmptied | Self::RedisRolledBack) => 5,

@@ -133,6 +133,11 @@ impl Process {
         }
     }
 
+    /// Whether it has a connection from this port.
+    pub(super) fn connects_from(&self, port: u16) -> bool {
+        self.program.process().is_some_and(|process| process.connects_from(port))
+    }
+
     /// Whether it runs: one that ended by itself has failed.
     pub(super) fn is_alive(&self) -> bool {
         self.program.process().is_some()
