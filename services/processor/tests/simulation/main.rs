@@ -3,7 +3,8 @@
 //! paused, moved, doubled, lost on the way back, broken off, emptied, rolled back, removed, made anew or built anew, every
 //! record ends in one place, every figure is right, and what cannot go on says so.
 //!
-//! `HEADWATER_TEST_SEEDS=N` runs seeds 0 to N, `HEADWATER_TEST_SEED=N` only that one.
+//! `HEADWATER_TEST_SEEDS=N` runs N seeds, `HEADWATER_TEST_SEEDS=M..N` those from M on and before N, and
+//! `HEADWATER_TEST_SEED=N` only that one.
 
 mod brokers;
 mod check;
@@ -15,6 +16,8 @@ mod run;
 mod traffic;
 mod world;
 
+use std::env;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,7 +99,17 @@ const EVENTS: [Fault; 34] = [
 ];
 
 fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+/// The seeds of this run.
+fn seeds() -> Range<u64> {
+    let Ok(text) = env::var("HEADWATER_TEST_SEEDS") else { return 0..SEEDS };
+    let (first, end) = text.split_once("..").unwrap_or(("0", &text));
+    match (first.parse(), end.parse()) {
+        (Ok(first), Ok(end)) => first..end,
+        _ => panic!("HEADWATER_TEST_SEEDS is N or M..N, not {text:?}"),
+    }
 }
 
 /// Runs a seed, or says what is wrong and how to run it again.
@@ -115,13 +128,13 @@ fn run(seed: u64, contracts: &Arc<Contracts>) -> Result<(Hits, u64), String> {
 }
 
 /// Runs seeds on every processor: how often each fault was hit, or the first problem.
-fn run_all(seeds: u64, contracts: &Arc<Contracts>) -> Result<Hits, String> {
-    let (next, problem, all) = (AtomicU64::new(0), Mutex::new(None), Mutex::new(Hits::new()));
+fn run_all(seeds: &Range<u64>, contracts: &Arc<Contracts>) -> Result<Hits, String> {
+    let (next, problem, all) = (AtomicU64::new(seeds.start), Mutex::new(None), Mutex::new(Hits::new()));
     let work = || {
         let mut own = Hits::new();
         while problem.lock().is_none() {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= seeds {
+            if seed >= seeds.end {
                 break;
             }
             match run(seed, contracts) {
@@ -149,11 +162,11 @@ fn every_record_is_in_one_place_and_every_figure_is_right() {
         print(&hits);
         return;
     }
-    let (seeds, began) = (number("HEADWATER_TEST_SEEDS").unwrap_or(SEEDS), Instant::now());
-    let hits = run_all(seeds, &contracts).unwrap_or_else(|problem| panic!("{problem}"));
-    println!("{seeds} seeds in {} s, and how often each fault was hit:", began.elapsed().as_secs());
+    let (seeds, began) = (seeds(), Instant::now());
+    let hits = run_all(&seeds, &contracts).unwrap_or_else(|problem| panic!("{problem}"));
+    println!("seeds {seeds:?} in {} s, and how often each fault was hit:", began.elapsed().as_secs());
     print(&hits);
-    if seeds < SEEDS {
+    if seeds.end - seeds.start < SEEDS {
         return;
     }
     let placed = CALLS.iter().flat_map(|call| AT_CALLS.iter().map(move |what| (*call, *what)));
@@ -170,7 +183,7 @@ fn print(hits: &Hits) {
 #[test]
 fn a_seed_is_always_the_same_run() {
     let contracts = Arc::new(Contracts::shipped().unwrap());
-    for seed in 0..number("HEADWATER_TEST_SEEDS").unwrap_or(SEEDS) / 100 {
+    for seed in seeds().step_by(100) {
         assert_eq!(run(seed, &contracts), run(seed, &contracts), "seed {seed}");
     }
 }
