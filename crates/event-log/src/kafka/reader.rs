@@ -18,7 +18,7 @@ use tracing::debug;
 use super::errors::code_of;
 use super::member::MemberContext;
 use super::producer::Producer;
-use super::topics::{topic_state, watermarks};
+use super::topics::{settled_state, watermarks};
 use crate::{EventLogError, LogRecord, PartitionReader, TopicPartition};
 
 /// Records that are taken from librdkafka before other tasks get their turn.
@@ -137,7 +137,7 @@ impl KafkaReader {
                 Ok(Some(EventLogError::OffsetOutOfRange { topic, partition, offset, low: marks.low, high: marks.high }))
             }),
             Failure::UnknownTopic => spawn_blocking(move || {
-                let (state, _) = producer.with_client(|client| topic_state(client, &topic)).flatten()?;
+                let state = producer.with_client(|client| settled_state(client, &topic)).flatten()?;
                 let there = state.is_some_and(|state| partition < state.partitions);
                 Ok((!there).then_some(EventLogError::UnknownTopic(topic)))
             }),

@@ -24,6 +24,9 @@ const CREATE_TIMEOUT: Duration = Duration::from_secs(10);
 const LEADERS_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often it is looked for a leader.
 const LEADERS_INTERVAL: Duration = Duration::from_millis(50);
+/// How long brokers must say that a topic is not there until it is believed: one whose controller has just died, or that has
+/// just started, says so of topics that are.
+const MISSING_AFTER: Duration = Duration::from_secs(2);
 
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 const LOG_APPEND_TIME: &str = "LogAppendTime";
@@ -56,6 +59,21 @@ pub(super) fn topic_state<C: ClientContext>(
     Ok((Some(TopicState { partitions: partitions.len() as i32, led }), brokers))
 }
 
+/// The same of a topic that has been there: that it is not is said only where the brokers keep saying so.
+pub(super) fn settled_state<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+) -> Result<Option<TopicState>, EventLogError> {
+    let began = Instant::now();
+    loop {
+        let (state, _) = topic_state(client, topic)?;
+        if state.is_some() || began.elapsed() >= MISSING_AFTER {
+            return Ok(state);
+        }
+        std::thread::sleep(LEADERS_INTERVAL);
+    }
+}
+
 /// Whether every record of a partition is newer than one that it had at the offset, as after it was made anew. It blocks.
 pub(super) fn may_be_anew(
     looker: &BaseConsumer,
@@ -80,8 +98,8 @@ pub(super) fn watermarks<C: ClientContext>(
     topic: &str,
     partition: i32,
 ) -> Result<Watermarks, EventLogError> {
-    match topic_state(client, topic)? {
-        (Some(state), _) if (0..state.partitions).contains(&partition) => {}
+    match settled_state(client, topic)? {
+        Some(state) if (0..state.partitions).contains(&partition) => {}
         _ => return Err(EventLogError::UnknownTopic(topic.into())),
     }
     let began = Instant::now();
@@ -91,16 +109,16 @@ pub(super) fn watermarks<C: ClientContext>(
             Err(error) => error,
         };
         // The broker that is named as the leader may not know it yet: the topic is new, or the leader has just changed.
-        let passing = matches!(
-            code_of(&error),
-            Some(
-                RDKafkaErrorCode::NotLeaderForPartition
-                    | RDKafkaErrorCode::LeaderNotAvailable
-                    | RDKafkaErrorCode::UnknownTopicOrPartition
-            )
-        );
-        if !passing || began.elapsed() >= ASK_TIMEOUT {
-            return Err(meaning_of(&error, topic));
+        // The topic is there all the same: another broker has just said so.
+        let meant = match (code_of(&error), meaning_of(&error, topic)) {
+            (_, EventLogError::UnknownTopic(_))
+            | (Some(RDKafkaErrorCode::NotLeaderForPartition | RDKafkaErrorCode::LeaderNotAvailable), _) => {
+                EventLogError::Unavailable(format!("the leader of {topic}/{partition} is not known: {error}"))
+            }
+            (_, other) => return Err(other),
+        };
+        if began.elapsed() >= ASK_TIMEOUT {
+            return Err(meant);
         }
         std::thread::sleep(LEADERS_INTERVAL);
     }
