@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::block_in_place;
 
@@ -60,13 +59,9 @@ pub async fn run(options: &Options) -> Result<bool> {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
     let result = in_folder(options, folder.path()).await;
     if options.keep || !matches!(result, Ok(true)) {
-        eprintln!("journal, measures, data and logs are in {}", keep(folder).display());
+        eprintln!("journal, measures, data and logs are in {}", folder.keep().display());
     }
     result
-}
-
-fn keep(folder: TempDir) -> PathBuf {
-    folder.keep()
 }
 
 async fn in_folder(options: &Options, folder: &Path) -> Result<bool> {
