@@ -81,7 +81,17 @@ pub(super) fn may_be_anew(
     offset: i64,
     appended_ms: i64,
 ) -> Result<bool, EventLogError> {
-    let refused = |error: KafkaError| meaning_of(&error, &at.topic);
+    let refused = |error: KafkaError| match meaning_of(&error, &at.topic) {
+        // librdkafka says so also while it does not know a leader, as after the end of a broker.
+        EventLogError::UnknownTopic(topic) => match settled_state(looker.client(), &topic) {
+            Ok(None) => EventLogError::UnknownTopic(topic),
+            Ok(Some(_)) => {
+                EventLogError::Unavailable(format!("the leader of {topic}/{} is not known: {error}", at.partition))
+            }
+            Err(error) => error,
+        },
+        other => other,
+    };
     let mut asked = TopicPartitionList::new();
     asked.add_partition_offset(&at.topic, at.partition, Offset::Offset(appended_ms + 1)).map_err(refused)?;
     let found = looker.offsets_for_times(asked, ASK_TIMEOUT).map_err(refused)?;
