@@ -148,13 +148,13 @@ impl Brokers {
         }
     }
 
-    /// Makes a topic anew, of which every partition that has records has some stored: its records are gone, and offsets
-    /// begin at 0.
+    /// Makes a topic anew: its records are gone, and offsets begin at 0. Of every partition some are stored, and some since
+    /// it was resumed: until then the history has no record of it to tell another topic by.
     /// True where it did.
     pub(crate) fn make_anew(&self) -> bool {
         let TopicPartition { topic, .. } = self.any_place();
         let places: Vec<TopicPartition> = self.places().into_iter().filter(|place| place.topic == topic).collect();
-        let begun = |place: &&TopicPartition| self.database.segment(place).is_some();
+        let begun = |place: &&TopicPartition| self.database.segment(place).is_some_and(|of| of.next > of.first);
         if places.iter().filter(begun).count() < places.len() {
             return false;
         }
