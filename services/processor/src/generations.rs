@@ -1,7 +1,7 @@
 //! Which generations of live statistics a process fills, and the way of a new one: built beside the current one, put in
 //! its place once it has everything, and what was replaced is removed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ pub(crate) struct Generations {
     shared: Arc<Shared>,
     filled: Arc<FilledNow>,
     ended: HashMap<GenerationKey, Ended>,
+    /// Streams whose current generation is of another contract.
+    foreign: HashSet<String>,
 }
 
 /// A generation that nobody reads.
@@ -104,7 +106,7 @@ impl Generations {
     /// Begins with the current generation of each stream.
     pub(crate) fn new(shared: Arc<Shared>, current: Filled) -> (Self, Arc<FilledNow>) {
         let filled = Arc::new(FilledNow { filled: Mutex::new(current), changed: Notify::new() });
-        (Self { shared, filled: Arc::clone(&filled), ended: HashMap::new() }, filled)
+        (Self { shared, filled: Arc::clone(&filled), ended: HashMap::new(), foreign: HashSet::new() }, filled)
     }
 
     /// Looks again and again. Several processes doing so do no harm.
@@ -135,9 +137,8 @@ impl Generations {
         if self.filled.set(name, &keys) {
             info!(stream = name, generations = ?keys.iter().map(|key| key.generation).collect::<Vec<_>>(), "filling");
         }
-        if current.is_none() && all.iter().any(|record| record.state == GenerationState::Current) {
-            warn!(stream = name, "the current generation is of another contract: this process does not fill it");
-        }
+        let foreign = all.iter().find(|record| record.state == GenerationState::Current && current.is_none());
+        self.tell_foreign(name, foreign);
         for record in &all {
             if matches!(record.state, GenerationState::Replaced | GenerationState::Cancelled) {
                 self.clear_away(stream, record).await?;
@@ -147,6 +148,25 @@ impl Generations {
             Some(building) => self.switch_when_built(stream, &key(name, building)).await,
             None => Ok(()),
         }
+    }
+
+    /// Tells where a process with other statistics took the lead, as in the middle of a deployment.
+    fn tell_foreign(&mut self, stream: &str, foreign: Option<&GenerationRecord>) {
+        let was_told = match foreign {
+            Some(_) => !self.foreign.insert(stream.to_owned()),
+            None => !self.foreign.remove(stream),
+        };
+        if was_told {
+            return;
+        }
+        let reason = foreign.map(|record| {
+            let number = record.generation.number;
+            format!("generation {number} is of other statistics than this process's contract: it does not fill it")
+        });
+        if let Some(reason) = &reason {
+            warn!(stream, reason, "statistics of another contract");
+        }
+        (self.shared.conditions)(&format!("statistics of {stream}"), reason);
     }
 
     /// A generation takes the current one's place when it has everything that the history had when this look began.

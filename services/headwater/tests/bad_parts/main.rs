@@ -6,6 +6,7 @@ mod support;
 
 mod at_once;
 mod clock;
+mod contract;
 mod log;
 mod poison;
 mod postgres;
