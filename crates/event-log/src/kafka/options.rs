@@ -69,7 +69,7 @@ pub struct KafkaOptions {
     pub record_bytes_max: u32,
     /// How requests are compressed: `none`, `lz4`, `zstd`, `snappy` or `gzip`.
     pub compression: String,
-    /// A member that is not heard of for this time has left its group. A third of it is the time between heartbeats.
+    /// A member that is not heard of for this time has left its group. A sixth of it is the time between heartbeats.
     pub session_timeout: Duration,
     /// How long a group waits for a member to answer a change of members.
     pub rebalance_timeout: Duration,
@@ -156,7 +156,9 @@ impl KafkaOptions {
             .set("group.protocol", "classic")
             .set("partition.assignment.strategy", "cooperative-sticky")
             .set("session.timeout.ms", session_ms.to_string())
-            .set("heartbeat.interval.ms", (session_ms / 3).to_string())
+            // Not a third, as is usual: a member learns by a heartbeat that the group changes, and while a coordinator is
+            // replaced its session must not end for want of one.
+            .set("heartbeat.interval.ms", (session_ms / 6).to_string())
             .set("max.poll.interval.ms", self.rebalance_timeout.max(self.session_timeout).as_millis().to_string())
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
