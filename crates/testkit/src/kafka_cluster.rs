@@ -76,6 +76,8 @@ fn member(options: &Options, id: usize, count: usize, port: u16, controller: u16
         .setting("share.coordinator.state.topic.replication.factor", &replicas)
         .setting("share.coordinator.state.topic.min.isr", &insync)
         // A leader that is gone has a successor within a session of a broker, and not within the default of many seconds.
+        .setting("broker.session.timeout.ms", "2000")
+        .setting("broker.heartbeat.interval.ms", "500")
         .setting("controller.quorum.election.timeout.ms", "500")
         .setting("controller.quorum.fetch.timeout.ms", "1000")
         .setting("replica.lag.time.max.ms", "3000");
