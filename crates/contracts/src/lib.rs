@@ -20,6 +20,8 @@ pub use stream::{StreamContract, message_name_in};
 
 /// The generated messages, clients and servers, by area.
 pub mod v1 {
+    /// `headwater.cache.v1`
+    pub use crate::generated::cache::v1 as cache;
     /// `headwater.error.v1`
     pub use crate::generated::error::v1 as error;
     /// `headwater.event.v1`

@@ -38,13 +38,24 @@ pub enum Reason {
     NotReady = 54,
     Overloaded = 55,
     DeadlineExceeded = 56,
+    CacheUnavailable = 57,
+    CacheFull = 58,
+    QueueFull = 59,
     Unauthenticated = 70,
     Internal = 71,
+    UnknownNamespace = 80,
+    NamespaceExists = 81,
+    NamespaceFixed = 82,
+    KeyExists = 83,
+    NotANumber = 84,
+    ConditionNotMet = 85,
+    UnknownWrite = 86,
+    LoadFailed = 87,
 }
 
 impl Reason {
     /// Every reason, by number.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 49] = [
         Self::EmptyBatch,
         Self::BatchTooLarge,
         Self::UnknownStream,
@@ -81,8 +92,19 @@ impl Reason {
         Self::NotReady,
         Self::Overloaded,
         Self::DeadlineExceeded,
+        Self::CacheUnavailable,
+        Self::CacheFull,
+        Self::QueueFull,
         Self::Unauthenticated,
         Self::Internal,
+        Self::UnknownNamespace,
+        Self::NamespaceExists,
+        Self::NamespaceFixed,
+        Self::KeyExists,
+        Self::NotANumber,
+        Self::ConditionNotMet,
+        Self::UnknownWrite,
+        Self::LoadFailed,
     ];
 
     /// The number that the contract gives it.
@@ -129,8 +151,19 @@ impl Reason {
             Self::NotReady => "NOT_READY",
             Self::Overloaded => "OVERLOADED",
             Self::DeadlineExceeded => "DEADLINE_EXCEEDED",
+            Self::CacheUnavailable => "CACHE_UNAVAILABLE",
+            Self::CacheFull => "CACHE_FULL",
+            Self::QueueFull => "QUEUE_FULL",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Internal => "INTERNAL",
+            Self::UnknownNamespace => "UNKNOWN_NAMESPACE",
+            Self::NamespaceExists => "NAMESPACE_EXISTS",
+            Self::NamespaceFixed => "NAMESPACE_FIXED",
+            Self::KeyExists => "KEY_EXISTS",
+            Self::NotANumber => "NOT_A_NUMBER",
+            Self::ConditionNotMet => "CONDITION_NOT_MET",
+            Self::UnknownWrite => "UNKNOWN_WRITE",
+            Self::LoadFailed => "LOAD_FAILED",
         }
     }
 

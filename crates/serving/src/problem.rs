@@ -168,7 +168,11 @@ fn outcome(reason: Reason) -> (Code, Option<Duration>) {
         | Reason::InvalidRequest
         | Reason::InvalidPageToken
         | Reason::InvalidToken => (Code::InvalidArgument, None),
-        Reason::UnknownStream | Reason::UnknownStat | Reason::UnknownRebuild => (Code::NotFound, None),
+        Reason::UnknownStream
+        | Reason::UnknownStat
+        | Reason::UnknownRebuild
+        | Reason::UnknownNamespace
+        | Reason::UnknownWrite => (Code::NotFound, None),
         // Somebody has to decide something first.
         Reason::RebuildRunning
         | Reason::EventsDropped
@@ -176,7 +180,11 @@ fn outcome(reason: Reason) -> (Code, Option<Duration>) {
         | Reason::OffsetOutsideLog
         | Reason::TopicReplaced
         | Reason::TopicMissing
-        | Reason::SystemRefused => (Code::FailedPrecondition, None),
+        | Reason::SystemRefused
+        | Reason::NamespaceFixed
+        | Reason::NotANumber
+        | Reason::ConditionNotMet => (Code::FailedPrecondition, None),
+        Reason::NamespaceExists | Reason::KeyExists => (Code::AlreadyExists, None),
         Reason::Overflow => (Code::OutOfRange, None),
         Reason::Unauthenticated => (Code::Unauthenticated, None),
         Reason::Internal => (Code::Internal, None),
@@ -184,11 +192,14 @@ fn outcome(reason: Reason) -> (Code, Option<Duration>) {
         Reason::DeadlineExceeded => (Code::DeadlineExceeded, None),
         // Time may mend these.
         Reason::NotYetVisible => (Code::DeadlineExceeded, SOON),
-        Reason::Overloaded => (Code::ResourceExhausted, SOON),
+        Reason::Overloaded | Reason::QueueFull => (Code::ResourceExhausted, SOON),
+        Reason::CacheFull => (Code::ResourceExhausted, LATER),
+        Reason::CacheUnavailable => (Code::Unavailable, SOON),
         Reason::EventLogUnavailable
         | Reason::RegistryUnavailable
         | Reason::HistoryUnavailable
         | Reason::LiveUnavailable
+        | Reason::LoadFailed
         | Reason::NotReady => (Code::Unavailable, LATER),
     }
 }

@@ -72,6 +72,8 @@ fn generate(root: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
         .build_client(true)
         .build_server(true)
         .emit_rerun_if_changed(false)
+        // Values of the cache are handed on without being copied.
+        .bytes(".headwater.cache.v1")
         .compile_fds(set)
         .context("prost cannot make code of the contracts")?;
 

@@ -10,6 +10,11 @@
     reason = "generated: prost and tonic decide how it is written, the comments are the contracts'"
 )]
 
+/// Packages of `headwater.cache`.
+pub mod cache {
+    /// Package `headwater.cache.v1`.
+    pub mod v1;
+}
 /// Packages of `headwater.error`.
 pub mod error {
     /// Package `headwater.error.v1`.

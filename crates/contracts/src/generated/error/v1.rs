@@ -80,10 +80,32 @@ pub enum Reason {
     Overloaded = 55,
     /// The deadline passed before an answer.
     DeadlineExceeded = 56,
+    /// The cache's store is away, and what was asked needs it. Whether a write was done is not known.
+    CacheUnavailable = 57,
+    /// The cache's store takes no more. Example: a Redis whose maxmemory is reached and that may evict nothing.
+    CacheFull = 58,
+    /// As many queued writes wait in a namespace as it allows. Nothing was queued.
+    QueueFull = 59,
     /// No token, or a wrong one. Example: the header `authorization: Bearer …` is missing.
     Unauthenticated = 70,
     /// A fault of the platform's own. The log has more under the request's id.
     Internal = 71,
+    /// No cache namespace of that name. Example: "sesions" for "sessions".
+    UnknownNamespace = 80,
+    /// A namespace of that name is there already.
+    NamespaceExists = 81,
+    /// The namespace cannot be changed so. Example: one that the settings declare, or another write mode.
+    NamespaceFixed = 82,
+    /// The key has a value, and the namespace refuses to overwrite.
+    KeyExists = 83,
+    /// The key's value is no decimal integer of 64 bits. Example: Increment of "hello".
+    NotANumber = 84,
+    /// The condition of a write did not hold. Example: a queued SetIf whose etag is not the value's any more.
+    ConditionNotMet = 85,
+    /// No queued write of that id, or its outcome is kept no longer.
+    UnknownWrite = 86,
+    /// The namespace's loader failed, or did not end in its time.
+    LoadFailed = 87,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -129,8 +151,19 @@ impl Reason {
             Self::NotReady => "REASON_NOT_READY",
             Self::Overloaded => "REASON_OVERLOADED",
             Self::DeadlineExceeded => "REASON_DEADLINE_EXCEEDED",
+            Self::CacheUnavailable => "REASON_CACHE_UNAVAILABLE",
+            Self::CacheFull => "REASON_CACHE_FULL",
+            Self::QueueFull => "REASON_QUEUE_FULL",
             Self::Unauthenticated => "REASON_UNAUTHENTICATED",
             Self::Internal => "REASON_INTERNAL",
+            Self::UnknownNamespace => "REASON_UNKNOWN_NAMESPACE",
+            Self::NamespaceExists => "REASON_NAMESPACE_EXISTS",
+            Self::NamespaceFixed => "REASON_NAMESPACE_FIXED",
+            Self::KeyExists => "REASON_KEY_EXISTS",
+            Self::NotANumber => "REASON_NOT_A_NUMBER",
+            Self::ConditionNotMet => "REASON_CONDITION_NOT_MET",
+            Self::UnknownWrite => "REASON_UNKNOWN_WRITE",
+            Self::LoadFailed => "REASON_LOAD_FAILED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -173,8 +206,19 @@ impl Reason {
             "REASON_NOT_READY" => Some(Self::NotReady),
             "REASON_OVERLOADED" => Some(Self::Overloaded),
             "REASON_DEADLINE_EXCEEDED" => Some(Self::DeadlineExceeded),
+            "REASON_CACHE_UNAVAILABLE" => Some(Self::CacheUnavailable),
+            "REASON_CACHE_FULL" => Some(Self::CacheFull),
+            "REASON_QUEUE_FULL" => Some(Self::QueueFull),
             "REASON_UNAUTHENTICATED" => Some(Self::Unauthenticated),
             "REASON_INTERNAL" => Some(Self::Internal),
+            "REASON_UNKNOWN_NAMESPACE" => Some(Self::UnknownNamespace),
+            "REASON_NAMESPACE_EXISTS" => Some(Self::NamespaceExists),
+            "REASON_NAMESPACE_FIXED" => Some(Self::NamespaceFixed),
+            "REASON_KEY_EXISTS" => Some(Self::KeyExists),
+            "REASON_NOT_A_NUMBER" => Some(Self::NotANumber),
+            "REASON_CONDITION_NOT_MET" => Some(Self::ConditionNotMet),
+            "REASON_UNKNOWN_WRITE" => Some(Self::UnknownWrite),
+            "REASON_LOAD_FAILED" => Some(Self::LoadFailed),
             _ => None,
         }
     }
