@@ -48,7 +48,7 @@ pub enum Reason {
     InvalidToken = 34,
     /// What the token stands for was not visible before the deadline. The detail says how far it got.
     NotYetVisible = 35,
-    /// A sum passed 64 bits. Its value is not given rather than given wrong.
+    /// A sum, or what Increment of the cache adds up to, passed 64 bits. It is not given rather than given wrong.
     Overflow = 36,
     /// Another rebuild of the stream is under way. Example: `headwater rebuild` in two terminals.
     RebuildRunning = 37,
