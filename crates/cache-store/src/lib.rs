@@ -5,6 +5,7 @@
 //! of Redis may read and write it; that it changed is told ([`Notice`]) whoever did it.
 
 mod entry;
+pub mod memory;
 mod space;
 mod store;
 mod write;
