@@ -134,7 +134,7 @@ pub trait CacheStore: Send + Sync + 'static {
     async fn release(&self, space: &Space, key: &[u8], token: &[u8]) -> Result<(), StoreError>;
 
     /// Remembers for so many milliseconds that there is nothing at a key, and why, where the lease with this token still
-    /// holds. `get` tells it until it expires or the key is written.
+    /// holds, which ends with it. `get` tells it until it expires or the key is written. Does nothing without the lease.
     ///
     /// # Errors
     /// As [`StoreError`] says.

@@ -40,7 +40,7 @@ pub enum Op {
         /// The time.
         ttl_ms: Option<u64>,
     },
-    /// Forgets a key.
+    /// Forgets a key, also what is stale there.
     Delete,
 }
 
@@ -71,7 +71,7 @@ pub enum Outcome {
 /// A write that was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
-    /// Whether the key had a fresh value before. A touch or a delete without one changed nothing.
+    /// Whether the key had a fresh value before. A touch without one changed nothing.
     pub existed: bool,
     /// The sum, of an `Add`.
     pub number: Option<i64>,
