@@ -6,6 +6,7 @@
 
 pub mod page;
 pub mod problem;
+mod problem_page;
 mod readiness;
 pub mod settings;
 mod shell;
@@ -15,7 +16,9 @@ pub use opentelemetry;
 pub use problem::{Problem, Violation};
 pub use readiness::{Condition, ConditionState, Readiness, ReadinessReport, Trouble};
 pub use settings::Settings;
-pub use shell::{BindError, BindErrors, Deadline, Drained, Listeners, RequestId, Services, Shell, ShellError};
+pub use shell::{
+    Admission, BindError, BindErrors, Deadline, Drained, Listeners, RequestId, Services, Shell, ShellError,
+};
 pub use telemetry::Metrics;
 pub use tonic;
 

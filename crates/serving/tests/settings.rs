@@ -44,7 +44,7 @@ fn the_defaults_are_right() {
     let by_default: Vec<_> = Settings::default().describe();
     assert_eq!(lines, by_default);
     let names: BTreeSet<&str> =
-        lines.iter().flat_map(|line| [line.key, line.flag.as_str(), line.env.as_str()]).collect();
+        lines.iter().flat_map(|line| [line.key.as_str(), line.flag.as_str(), line.env.as_str()]).collect();
     assert_eq!(names.len(), lines.len() * 3, "two settings share a name");
 }
 
@@ -106,6 +106,7 @@ const WRONG: &[(&str, &str)] = &[
     ("rpc.deadline_default_ms", "-1"),
     ("rpc.deadline_max_ms", "1.5"),
     ("rpc.requests_in_flight_max", "many"),
+    ("rpc.requests_in_flight_per_client_max", "0"),
     ("rpc.keepalive_interval_s", "3601"),
     ("rpc.keepalive_timeout_s", "0"),
     ("rpc.connection_age_max_s", "x"),
@@ -149,6 +150,36 @@ const WRONG: &[(&str, &str)] = &[
     ("stats.window_max_s", "59"),
     ("stats.members_max", "0"),
     ("stats.subscriptions_max", "0"),
+    ("cache.redis_url", "memcached://db"),
+    ("cache.redis_cluster", "maybe"),
+    ("cache.prefix", "{head}"),
+    ("cache.timeout_ms", "0"),
+    ("cache.staleness_max_ms", "0"),
+    ("cache.breaker_failures_max", "0"),
+    ("cache.breaker_pause_ms", "0"),
+    ("cache.memory_bytes_max", "1024"),
+    ("cache.batch_keys_max", "0"),
+    ("cache.watch_keys_max", "0"),
+    ("cache.watches_max", "0"),
+    ("cache.namespaces_max", "0"),
+    ("cache.namespaces_refresh_ms", "0"),
+    ("cache.load_timeout_ms", "0"),
+    ("cache.http_namespace", "De Fault"),
+    ("cache.http_plain_keys", "maybe"),
+    ("cache.entries_max", "0"),
+    ("cache.bytes_max", "1023"),
+    ("cache.eviction", "fifo"),
+    ("cache.ttl_ms", "-1"),
+    ("cache.ttl_max_ms", "0"),
+    ("cache.ttl_jitter_percent", "101"),
+    ("cache.stale_while_revalidate_ms", "86400001"),
+    ("cache.stale_if_error_ms", "1d"),
+    ("cache.negative_ttl_ms", "3600001"),
+    ("cache.write_mode", "async"),
+    ("cache.overwrite", "maybe"),
+    ("cache.key_bytes_max", "0"),
+    ("cache.value_bytes_max", "1MiB"),
+    ("cache.queue_max", "0"),
     ("log.format", "xml"),
     ("log.filter", "headwater=loud"),
     ("dev.rate", "fast"),
@@ -160,11 +191,11 @@ const NEVER_WRONG: [&str; 2] = ["contracts.path", "dev.data"];
 
 #[test]
 fn every_wrong_setting_is_named_at_once_whatever_its_source() {
-    let known: BTreeSet<&str> = Settings::default().describe().iter().map(|line| line.key).collect();
+    let lines = Settings::default().describe();
+    let known: BTreeSet<&str> = lines.iter().map(|line| line.key.as_str()).collect();
     let tried: BTreeSet<&str> = WRONG.iter().map(|(key, _)| *key).chain(NEVER_WRONG).collect();
     assert_eq!(known, tried);
 
-    let lines = Settings::default().describe();
     let line_of = |key: &str| lines.iter().find(|line| line.key == key).unwrap();
     let flags: Vec<String> = WRONG.iter().map(|(key, value)| format!("{}={value}", line_of(key).flag)).collect();
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
@@ -197,7 +228,7 @@ fn every_wrong_setting_is_named_at_once_whatever_its_source() {
     assert_eq!(by_env.0.len(), WRONG.len());
     assert_eq!(by_file.0.len(), WRONG.len());
     let text = by_env.to_string();
-    assert!(text.starts_with("54 settings are wrong:\n"), "{text}");
+    assert!(text.starts_with("85 settings are wrong:\n"), "{text}");
     let line = "kafka.linger_ms = \"abc\" (environment variable HEADWATER_KAFKA_LINGER_MS): \
                 expected a whole number from 0 to 60000 (ms)";
     assert!(text.contains(line), "{text}");
@@ -263,6 +294,15 @@ fn settings_that_do_not_go_together_are_told() {
         ),
         (&["--stats-window-max-s=100000"], "stats.window_max_s", "processor.batches_kept_s"),
         (&["--listen-http=127.0.0.1:50051"], "listen.http", "listen.grpc"),
+        (&["--cache-ttl-max-ms=1000"], "cache.ttl_ms", "cache.ttl_max_ms"),
+        (&["--cache-eviction=rank", "--cache-bytes-max=4096"], "cache.bytes_max", "cache.eviction"),
+        (&["--cache-value-bytes-max=8388608"], "cache.value_bytes_max", "rpc.request_bytes_max"),
+        (&["--cache-http-namespace=sessions"], "cache.http_namespace", "declares"),
+        (
+            &["--cache-http-plain-keys", "--cache-redis-cluster", "--cache-eviction=rank"],
+            "cache.http_plain_keys",
+            "slot of a Cluster",
+        ),
     ] {
         let errors = loaded(flags, &[]).unwrap_err();
         assert_eq!(errors.0.len(), 1, "{errors}");
@@ -304,4 +344,86 @@ fn help_tells_default_unit_and_variable() {
     assert!(long.contains("In ms. [default: 5] [env: HEADWATER_KAFKA_LINGER_MS]"), "{long}");
     let short = command.render_help().to_string();
     assert!(short.contains("--config") && !short.contains("--kafka-linger-ms"), "{short}");
+}
+
+#[test]
+fn a_namespace_has_what_its_table_says_and_otherwise_what_the_section_says() {
+    let file = file(
+        "[cache]\nttl_ms = 1000\nbytes_max = 65536\n\
+         [cache.namespaces.sessions]\nttl_ms = 2000\noverwrite = \"refused\"\n\
+         [cache.namespaces.top]\neviction = \"rank\"\nentries_max = 3\n",
+    );
+    let settings = loaded(&["--config", path(&file), "--cache-queue-max=7"], &[]).unwrap();
+    let sessions = &settings.cache_namespaces["sessions"];
+    assert_eq!((sessions.ttl_ms, sessions.overwrite.as_str(), sessions.queue_max), (2000, "refused", 7));
+    assert_eq!((sessions.bytes_max, sessions.eviction.as_str()), (65_536, "tiny_lfu"));
+    let top = &settings.cache_namespaces["top"];
+    assert_eq!((top.entries_max, top.bytes_max, top.ttl_ms), (3, 0, 1000), "what counts entries does not count bytes");
+    assert_eq!(settings.cache_namespaces.len(), 2);
+    let lines = settings.describe();
+    let shown: Vec<_> = lines.iter().filter(|line| line.key.starts_with("cache.namespaces.")).collect();
+    let keys: Vec<&str> = shown.iter().map(|line| line.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "cache.namespaces.sessions.ttl_ms",
+            "cache.namespaces.sessions.overwrite",
+            "cache.namespaces.top.entries_max",
+            "cache.namespaces.top.eviction"
+        ]
+    );
+    assert!(shown.iter().all(|line| line.origin == Origin::File(file.path().to_owned()) && line.flag.is_empty()));
+    assert_eq!(lines.iter().filter(|line| line.key == "cache.ttl_ms").count(), 1);
+}
+
+#[test]
+fn what_is_wrong_with_a_namespace_is_named() {
+    let file = file(
+        "[cache.namespaces.sessions]\nttl_ms = \"soon\"\nevicton = \"lru\"\ntimeout_ms = 5\n\
+         [cache.namespaces.\"Bad Name\"]\nttl_ms = 5\n\
+         [cache.namespaces.short]\nttl_max_ms = 10\n\
+         [cache.namespaces.big]\nbytes_max = 4096\neviction = \"rank\"\n[cache.namespaces]\nflat = 3\n",
+    );
+    let errors = loaded(&["--config", path(&file)], &[]).unwrap_err();
+    let told = |key: &str| {
+        let errors: Vec<_> = errors.0.iter().filter(|error| error.key == key).collect();
+        assert_eq!(errors.len(), 1, "{key}: {errors:?}");
+        assert_eq!(errors[0].origin, Origin::File(file.path().to_owned()));
+        errors[0].expected.clone()
+    };
+    assert_eq!(told("cache.namespaces.sessions.ttl_ms"), "expected a whole number from 0 to 31536000000 (ms)");
+    assert!(told("cache.namespaces.sessions.evicton").contains("did you mean cache.namespaces.sessions.eviction?"));
+    assert!(told("cache.namespaces.sessions.timeout_ms").starts_with("no such setting"));
+    assert!(told("cache.namespaces.Bad Name").contains("beginning with a letter"));
+    assert!(told("cache.namespaces.flat").contains("a table"));
+    assert!(told("cache.namespaces.big.bytes_max").contains("cache.namespaces.big.eviction is rank"));
+    let pair = errors.0.iter().find(|error| error.key == "cache.ttl_ms").unwrap();
+    assert!(pair.expected.contains("cache.namespaces.short.ttl_max_ms is 10"), "{pair}");
+    assert_eq!(errors.0.len(), 7, "{errors}");
+    let list = self::file("[cache]\nnamespaces = 3\n");
+    let errors = loaded(&["--config", path(&list)], &[]).unwrap_err();
+    assert_eq!(errors.0[0].key, "cache.namespaces", "{errors}");
+}
+
+#[test]
+fn what_told_yesterday_s_proxies_of_redis_is_understood() {
+    let url = |env: &[(&str, &str)]| {
+        let settings = loaded(&[], env).unwrap();
+        let line = settings.describe().into_iter().find(|line| line.key == "cache.redis_url").unwrap();
+        (settings.cache.redis_url.map(|url| url.to_string()), line.origin)
+    };
+    let of = |name: &str| Origin::Environment(name.to_owned());
+    assert_eq!(url(&[]), (None, Origin::Default));
+    assert_eq!(
+        url(&[("REDIS_HOST", "cache.local"), ("REDIS_PORT", "6380"), ("REDIS_DB", "3")]),
+        (Some("redis://cache.local:6380/3".to_owned()), of("REDIS_HOST"))
+    );
+    assert_eq!(url(&[("REDIS_HOST", "::1")]).0.as_deref(), Some("redis://[::1]:6379/0"));
+    assert_eq!(url(&[("REDIS_DB", "1")]), (Some("redis://127.0.0.1:6379/1".to_owned()), of("REDIS_DB")));
+    assert_eq!(url(&[("REDIS_PORT", "tcp://10.0.0.1:6379")]), (None, Origin::Default), "Kubernetes' own");
+    let own = [("HEADWATER_CACHE_REDIS_URL", "redis://own:1"), ("REDIS_HOST", "other"), ("REDIS_PORT", "x")];
+    assert_eq!(url(&own), (Some("redis://own:1".to_owned()), of("HEADWATER_CACHE_REDIS_URL")));
+    let errors = loaded(&[], &[("REDIS_HOST", "a/b"), ("REDIS_PORT", "70000"), ("REDIS_DB", "first")]).unwrap_err();
+    let keys: Vec<&str> = errors.0.iter().map(|error| error.key.as_str()).collect();
+    assert_eq!(keys, ["REDIS_HOST", "REDIS_PORT", "REDIS_DB"], "{errors}");
 }

@@ -1,7 +1,11 @@
 //! What must hold between settings.
 
 use super::Settings;
-use super::layers::Reader;
+use super::namespaces;
+use super::reader::Reader;
+
+/// The namespace that is always there.
+const DEFAULT_NAMESPACE: &str = "default";
 
 /// Reports settings that do not go together. Those that are wrong by themselves are left out.
 pub(super) fn check(settings: &Settings, reader: &mut Reader) {
@@ -75,6 +79,20 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
         if value > most {
             reader.report_pair(key, other, &format!("expected at most {other}, {why}"));
         }
+    }
+    namespaces::check(&s.cache, s.rpc.request_bytes_max, reader);
+    if !s.cache.http_namespace.is_empty()
+        && s.cache.http_namespace != DEFAULT_NAMESPACE
+        && !s.cache_namespaces.contains_key(&s.cache.http_namespace)
+    {
+        reader.report("cache.http_namespace", "expected \"default\", or a namespace that the file declares");
+    }
+    let http = s.cache_namespaces.get(&s.cache.http_namespace).cloned().unwrap_or_else(|| s.cache.namespace_default());
+    if s.cache.http_plain_keys && s.cache.redis_cluster && (http.eviction == "rank" || http.write_mode == "queued") {
+        reader.report(
+            "cache.http_plain_keys",
+            "expected false, as keys of a namespace with eviction by rank or queued writes lie in one slot of a Cluster",
+        );
     }
     if s.listen.grpc == s.listen.http && s.listen.grpc.port() != 0 {
         reader.report_pair("listen.http", "listen.grpc", "expected another address than listen.grpc");

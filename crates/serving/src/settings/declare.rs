@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::layers::Reader;
+use super::namespaces::{NamespaceSettings, NamespaceTables};
+use super::reader::Reader;
 use super::rules::{
-    address, between, hosts, log_filter, log_format, name, one_of, path, properties, sql_name, switch, token,
-    topic_part, url,
+    address, between, hosts, log_filter, log_format, name, namespace_name, one_of, optional_url, path, properties,
+    sql_name, switch, token, topic_part, url, zero_or,
 };
 use super::values::{LogFormat, Mask, Properties, Secret};
 use super::{Setting, SettingLine};
@@ -35,12 +36,21 @@ macro_rules! settings {
             pub struct $Section {
                 $( $(#[doc = $doc])+ pub $field: $($type)+, )+
             }
+
+            impl $Section {
+                /// Reads the section. What is wrong stays with the reader, and has its default here.
+                pub(super) fn read(reader: &mut Reader) -> Self {
+                    Self { $( $field: reader.read(concat!(stringify!($section), ".", stringify!($field)), $rule), )+ }
+                }
+            }
         )+
 
         /// Every setting, typed. [`Settings::default`] has the defaults.
         #[derive(Clone, Debug)]
         pub struct Settings {
             $( $(#[doc = $section_doc])+ pub $section: $Section, )+
+            /// The namespaces of the cache that the file declares, by name.
+            pub cache_namespaces: BTreeMap<String, NamespaceSettings>,
             /// What `describe` gives.
             lines: Vec<SettingLine>,
         }
@@ -59,14 +69,13 @@ macro_rules! settings {
         ];
 
         impl Settings {
-            /// Reads every setting. What is wrong stays with the reader, and has its default here.
-            pub(super) fn read(reader: &mut Reader) -> Self {
-                $(
-                    let $section = $Section {
-                        $( $field: reader.read(concat!(stringify!($section), ".", stringify!($field)), $rule), )+
-                    };
-                )+
-                Self { $($section,)+ lines: reader.take_lines() }
+            /// Reads every setting, and the tables that declare namespaces of the cache.
+            pub(super) fn read(reader: &mut Reader, tables: NamespaceTables) -> Self {
+                $( let $section = $Section::read(reader); )+
+                let mut settings = Self { $($section,)+ cache_namespaces: BTreeMap::new(), lines: Vec::new() };
+                settings.cache_namespaces = tables.read(reader, settings.rpc.request_bytes_max);
+                settings.lines = reader.take_lines();
+                settings
             }
         }
     };
@@ -81,13 +90,15 @@ impl Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::read(&mut Reader::new(BTreeMap::new()))
+        Self::read(&mut Reader::new(BTreeMap::new()), NamespaceTables::default())
     }
 }
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const GIB: usize = 1024 * MIB;
+const DAY_MS: u64 = 86_400_000;
+const YEAR_MS: u64 = 365 * DAY_MS;
 
 settings! {
     /// Addresses that it listens on.
@@ -109,6 +120,9 @@ settings! {
         deadline_max_ms: [u64] = "60000", "ms", between(1, 3_600_000);
         /// Calls in flight at most, streams included. One more is answered OVERLOADED at once.
         requests_in_flight_max: [usize] = "10000", "calls", between(1, 1_000_000);
+        /// Calls in flight at most of one client, which is an IP address (of IPv6 its first 64 bits), as all share the one
+        /// token. Behind a proxy all callers have the proxy's: set it to rpc.requests_in_flight_max there.
+        requests_in_flight_per_client_max: [usize] = "1000", "calls", between(1, 1_000_000);
         /// How often a quiet connection is pinged. 0 is never.
         keepalive_interval_s: [u64] = "30", "s", between(0, 3600);
         /// How long a ping may stay unanswered before the connection is closed.
@@ -222,6 +236,73 @@ settings! {
         members_max: [u64] = "10000000", "members", between(1, 1_000_000_000);
         /// Subscriptions at most.
         subscriptions_max: [usize] = "1000", "subscriptions", between(1, 1_000_000);
+    }
+    /// The cache. A namespace has its own value of what is said of "a namespace" where it sets one: under
+    /// `[cache.namespaces.NAME]` in the file, or by CreateNamespace and UpdateNamespace.
+    cache: CacheSettings {
+        /// URL of the Redis that all replicas share; of a Cluster, one or more nodes separated by commas. Empty: redis.url. In
+        /// production it is one of its own, that may evict and need not be durable.
+        redis_url: [Option<Secret>] = "", "", optional_url(&["redis", "rediss"]), mask Url;
+        /// Whether cache.redis_url is a Redis Cluster. Where that is empty, redis.cluster says so.
+        redis_cluster: [bool] = "false", "", switch();
+        /// What every key in the store begins with.
+        prefix: [String] = "headwater-cache", "", topic_part();
+        /// How long an answer of the store may take.
+        timeout_ms: [u64] = "500", "ms", between(10, 60_000);
+        /// Age at most of what the memory of a replica serves as fresh, however the value was changed in the store.
+        staleness_max_ms: [u64] = "250", "ms", between(20, 60_000);
+        /// Failures of the store in a row after which calls that need it fail at once.
+        breaker_failures_max: [u32] = "5", "failures", between(1, 1_000_000);
+        /// How long calls fail at once before one may try the store again.
+        breaker_pause_ms: [u64] = "200", "ms", between(10, 60_000);
+        /// Size at most of what the store of `headwater dev` keeps in memory.
+        memory_bytes_max: [u64] = "268435456", "bytes", between(1024 * 1024, 1 << 40);
+        /// Keys of a batch at most.
+        batch_keys_max: [usize] = "1000", "keys", between(1, 100_000);
+        /// Keys that one Watch may name at most.
+        watch_keys_max: [usize] = "1000", "keys", between(1, 100_000);
+        /// Watches at most that are open at a time.
+        watches_max: [usize] = "1000", "watches", between(1, 1_000_000);
+        /// Namespaces at most.
+        namespaces_max: [usize] = "1000", "namespaces", between(1, 100_000);
+        /// How often a replica looks for namespaces that others made or changed.
+        namespaces_refresh_ms: [u64] = "1000", "ms", between(10, 3_600_000);
+        /// How long a loader may take.
+        load_timeout_ms: [u64] = "30000", "ms", between(1, 3_600_000);
+        /// Namespace of the HTTP routes /get/KEY and /set/KEY/VALUE. Empty: there are no such routes.
+        http_namespace: [String] = "default", "", namespace_name();
+        /// Whether that namespace's keys are those of the store, with nothing before them: for keys that others write too. The
+        /// store then needs a Redis of its own.
+        http_plain_keys: [bool] = "false", "", switch();
+        /// Entries at most of a namespace: in the memory of each replica, or with eviction by rank in the store.
+        entries_max: [u64] = "100000", "entries", between(1, 100_000_000);
+        /// Bytes of keys and values at most of a namespace in the memory of each replica. 0: entries_max counts.
+        bytes_max: [u64] = "0", "bytes", zero_or(1024, 1 << 40);
+        /// What leaves a full namespace first: of the memory what is read seldom (tiny_lfu) or not for longest (lru), or of the
+        /// store what has the lowest rank (rank).
+        eviction: [String] = "tiny_lfu", "", one_of(&["tiny_lfu", "lru", "rank"]);
+        /// How long a value of a namespace stays fresh where a write does not say. 0: it does not expire.
+        ttl_ms: [u64] = "3600000", "ms", between(0, YEAR_MS);
+        /// What a write to a namespace may ask for at most.
+        ttl_max_ms: [u64] = "2592000000", "ms", between(1, YEAR_MS);
+        /// By how much ttl_ms of a namespace is shortened at random, so that not everything expires together.
+        ttl_jitter_percent: [u64] = "10", "percent", between(0, 100);
+        /// How long a namespace may serve a stale value while one caller makes it anew.
+        stale_while_revalidate_ms: [u64] = "0", "ms", between(0, DAY_MS);
+        /// How long a namespace may serve a stale value because the store or the loader fails.
+        stale_if_error_ms: [u64] = "0", "ms", between(0, DAY_MS);
+        /// How long a namespace remembers that a loader found nothing or failed.
+        negative_ttl_ms: [u64] = "5000", "ms", between(0, 3_600_000);
+        /// When writes to a namespace are applied: at_once, or queued, one after another across all replicas.
+        write_mode: [String] = "at_once", "", one_of(&["at_once", "queued"]);
+        /// What becomes of a write to a key of a namespace that has a value: allowed or refused.
+        overwrite: [String] = "allowed", "", one_of(&["allowed", "refused"]);
+        /// Bytes of a namespace's key at most.
+        key_bytes_max: [u64] = "1024", "bytes", between(1, 65_536);
+        /// Bytes of a namespace's value at most.
+        value_bytes_max: [u64] = "1048576", "bytes", between(1, 67_108_864);
+        /// Queued writes of a namespace at most that wait.
+        queue_max: [u64] = "10000", "writes", between(1, 10_000_000);
     }
     /// The contracts beyond those that ship.
     contracts: ContractSettings {

@@ -1,5 +1,5 @@
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -9,11 +9,13 @@ use figment2::{Figment, Metadata, Profile, Provider};
 
 use super::declare::TABLE;
 use super::flags::CONFIG_ARGUMENT;
-use super::rules::{Given, Reading};
+use super::namespaces::NamespaceTables;
+use super::reader::Reader;
+use super::rules::Given;
 use super::values::Mask;
 use super::{
-    CONFIG_VARIABLE, Origin, Setting, SettingLine, Settings, SettingsError, SettingsErrors, TEST_VARIABLE_PREFIX,
-    VARIABLE_PREFIX, checks,
+    CONFIG_VARIABLE, Origin, Setting, Settings, SettingsError, SettingsErrors, TEST_VARIABLE_PREFIX, VARIABLE_PREFIX,
+    checks, yesterday,
 };
 
 /// Reads the settings: flags before the environment, the environment before the file, the file before the defaults.
@@ -28,15 +30,19 @@ pub fn load(
     env: impl IntoIterator<Item = (String, String)>,
     other_variables: &[&str],
 ) -> Result<Settings, SettingsErrors> {
-    let env: BTreeMap<String, String> = env.into_iter().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX)).collect();
+    let (env, others): (BTreeMap<String, String>, BTreeMap<String, String>) =
+        env.into_iter().partition(|(name, _)| name.starts_with(VARIABLE_PREFIX));
     let mut errors = unknown_variables(&env, other_variables);
-    let (file, path) = file_layer(matches, &env, &mut errors);
+    let (mut file, path) = file_layer(matches, &env, &mut errors);
+    let tables = NamespaceTables::take(&mut file.values, &path, &mut errors);
+    errors.extend(unknown_keys(&file.values, &path));
     let figment = Figment::new().merge(file).merge(env_layer(&env)).merge(flag_layer(matches));
 
-    let found = TABLE.iter().filter_map(|setting| find(&figment, setting, &path)).collect();
+    let mut found = TABLE.iter().filter_map(|setting| find(&figment, setting, &path)).collect();
+    errors.extend(yesterday::add(&others, &mut found));
     let mut reader = Reader::new(found);
     reader.errors = errors;
-    let settings = Settings::read(&mut reader);
+    let settings = Settings::read(&mut reader, tables);
     checks::check(&settings, &mut reader);
     if reader.errors.is_empty() { Ok(settings) } else { Err(SettingsErrors(reader.errors)) }
 }
@@ -44,66 +50,6 @@ pub fn load(
 /// The environment of the process. What is not Unicode is made so, which no setting accepts.
 pub fn process_env() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-}
-
-/// Hands out values by key, and remembers what is wrong and what there was.
-pub(super) struct Reader {
-    found: BTreeMap<&'static str, (Given, Origin)>,
-    wrong: BTreeSet<&'static str>,
-    errors: Vec<SettingsError>,
-    lines: Vec<SettingLine>,
-}
-
-impl Reader {
-    /// A reader of what was set; everything else has its default.
-    pub(super) fn new(found: BTreeMap<&'static str, (Given, Origin)>) -> Self {
-        Self { found, wrong: BTreeSet::new(), errors: Vec::new(), lines: Vec::new() }
-    }
-
-    /// The value of a setting, or its default where what was set is wrong.
-    pub(super) fn read<T>(&mut self, key: &'static str, rule: impl Fn(&Given) -> Reading<T>) -> T {
-        let setting = TABLE.iter().find(|setting| setting.key == key).expect("read and TABLE are made by one macro");
-        let default = Given::Text(setting.default.to_owned());
-        let (given, origin) = self.found.get(key).cloned().unwrap_or_else(|| (default.clone(), Origin::Default));
-        self.lines.push(line(setting, &given, &origin));
-        rule(&given).unwrap_or_else(|expected| {
-            let unit = if setting.unit.is_empty() { String::new() } else { format!(" ({})", setting.unit) };
-            self.wrong.insert(setting.key);
-            self.errors.push(SettingsError {
-                key: key.to_owned(),
-                origin,
-                value: setting.mask.apply(&given.shown()),
-                expected: format!("expected {expected}{unit}"),
-            });
-            rule(&default).expect("every default is right, as a test shows")
-        })
-    }
-
-    /// Reports that a setting does not go with another, unless one of them is wrong by itself.
-    pub(super) fn report_pair(&mut self, key: &'static str, other: &'static str, expected: &str) {
-        if self.wrong.contains(key) || self.wrong.contains(other) {
-            return;
-        }
-        let (value, origin) = self.value_and_origin(key);
-        let (other_value, other_origin) = self.value_and_origin(other);
-        let expected = format!("{expected}; {other} is {other_value} ({other_origin})");
-        self.errors.push(SettingsError { key: key.to_owned(), origin, value, expected });
-    }
-
-    /// What was read, in the order of the table.
-    pub(super) fn take_lines(&mut self) -> Vec<SettingLine> {
-        std::mem::take(&mut self.lines)
-    }
-
-    fn value_and_origin(&self, key: &str) -> (String, Origin) {
-        self.found.get(key).map_or_else(
-            || {
-                let default = TABLE.iter().find(|setting| setting.key == key).map_or("", |setting| setting.default);
-                (default.to_owned(), Origin::Default)
-            },
-            |(given, origin)| (given.shown(), origin.clone()),
-        )
-    }
 }
 
 /// One layer of settings, under the name that tells its origin.
@@ -187,37 +133,38 @@ fn file_layer(
         Ok(mut data) => layer.values = data.remove(&Profile::Default).unwrap_or_default(),
         Err(expected) => errors.push(SettingsError { key: "config".to_owned(), origin, value: path.clone(), expected }),
     }
-    let path = PathBuf::from(path);
-    for (key, value) in unknown_keys(&layer.values) {
-        let keys: Vec<&str> = TABLE.iter().map(|setting| setting.key).collect();
-        errors.push(SettingsError {
-            expected: format!("no such setting{}", did_you_mean(&key, &keys)),
-            key,
-            origin: Origin::File(path.clone()),
-            // It may be a misspelt secret.
-            value: Mask::Whole.apply(&value),
-        });
-    }
-    (layer, path)
+    (layer, PathBuf::from(path))
 }
 
-/// Keys of the file that are no settings, with their values.
-fn unknown_keys(values: &Dict) -> Vec<(String, String)> {
+/// Keys of the file that are no settings.
+fn unknown_keys(values: &Dict, path: &Path) -> Vec<SettingsError> {
+    let keys: Vec<&str> = TABLE.iter().map(|setting| setting.key).collect();
     let mut unknown = Vec::new();
     for (section, value) in values {
         match value {
             Value::Dict(_, names) => {
                 for (name, value) in names {
                     let key = format!("{section}.{name}");
-                    if !TABLE.iter().any(|setting| setting.key == key) {
-                        unknown.push((key, given(value).shown()));
+                    if !keys.contains(&key.as_str()) {
+                        unknown.push(unknown_key(key, value, &keys, path));
                     }
                 }
             }
-            value => unknown.push((section.clone(), given(value).shown())),
+            value => unknown.push(unknown_key(section.clone(), value, &keys, path)),
         }
     }
     unknown
+}
+
+/// A key of the file that is none of `keys`.
+pub(super) fn unknown_key(key: String, value: &Value, keys: &[&str], path: &Path) -> SettingsError {
+    SettingsError {
+        expected: format!("no such setting{}", did_you_mean(&key, keys)),
+        key,
+        origin: Origin::File(path.to_owned()),
+        // It may be a misspelt secret.
+        value: Mask::Whole.apply(&given(value).shown()),
+    }
 }
 
 fn unknown_variables(env: &BTreeMap<String, String>, other_variables: &[&str]) -> Vec<SettingsError> {
@@ -259,11 +206,7 @@ fn did_you_mean(name: &str, names: &[&str]) -> String {
 }
 
 /// What was set for a setting by the layer that goes before the others.
-fn find(
-    figment: &Figment,
-    setting: &'static Setting,
-    path: &std::path::Path,
-) -> Option<(&'static str, (Given, Origin))> {
+fn find(figment: &Figment, setting: &'static Setting, path: &Path) -> Option<(&'static str, (Given, Origin))> {
     let value = figment.find_value(setting.key).ok()?;
     let origin = match figment.get_metadata(value.tag()).map(|metadata| metadata.name.as_ref()) {
         Some(FLAGS) => Origin::Flag(format!("--{}", setting.flag())),
@@ -274,7 +217,7 @@ fn find(
 }
 
 /// A value of a source as rules read it.
-fn given(value: &Value) -> Given {
+pub(super) fn given(value: &Value) -> Given {
     match value {
         Value::Dict(_, pairs) => pairs
             .iter()
@@ -301,18 +244,5 @@ fn scalar(value: &Value) -> Option<String> {
             .or_else(|| num.to_u128().map(|n| n.to_string()))
             .or_else(|| num.to_f64().map(|n| format!("{n:?}"))),
         Value::Empty(..) | Value::Dict(..) | Value::Array(..) => None,
-    }
-}
-
-fn line(setting: &Setting, given: &Given, origin: &Origin) -> SettingLine {
-    SettingLine {
-        key: setting.key,
-        value: setting.mask.apply(&given.shown()),
-        origin: origin.clone(),
-        doc: setting.doc(),
-        unit: setting.unit,
-        default: setting.default,
-        flag: format!("--{}", setting.flag()),
-        env: setting.variable(),
     }
 }

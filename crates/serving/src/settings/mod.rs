@@ -8,17 +8,21 @@ mod checks;
 mod declare;
 mod flags;
 mod layers;
+mod namespaces;
+mod reader;
 mod report;
 mod rules;
 mod values;
+mod yesterday;
 
 pub use declare::{
-    AuthSettings, ContractSettings, DevSettings, IngestSettings, KafkaSettings, ListenSettings, LogSettings,
-    PostgresSettings, ProcessorSettings, RedisSettings, RegistrySettings, RpcSettings, Settings, StatsSettings,
-    TopicSettings,
+    AuthSettings, CacheSettings, ContractSettings, DevSettings, IngestSettings, KafkaSettings, ListenSettings,
+    LogSettings, PostgresSettings, ProcessorSettings, RedisSettings, RegistrySettings, RpcSettings, Settings,
+    StatsSettings, TopicSettings,
 };
 pub use flags::augment_clap;
 pub use layers::{load, process_env};
+pub use namespaces::NamespaceSettings;
 pub use report::{Origin, SettingLine, SettingsError, SettingsErrors};
 pub use values::{LogFormat, Properties, Secret};
 

@@ -17,8 +17,8 @@ pub enum Origin {
 /// A setting as it is now: what `headwater settings` prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingLine {
-    /// Section and name, for example `kafka.brokers`.
-    pub key: &'static str,
+    /// Section and name, for example `kafka.brokers`; of a namespace's own, `cache.namespaces.NAME.ttl_ms`.
+    pub key: String,
     /// The value, with what is secret in it masked.
     pub value: String,
     /// Where the value is from.
@@ -29,9 +29,9 @@ pub struct SettingLine {
     pub unit: &'static str,
     /// The default as text.
     pub default: &'static str,
-    /// The flag, with its dashes.
+    /// The flag, with its dashes. Empty where only the file can set it.
     pub flag: String,
-    /// The environment variable.
+    /// The environment variable. Empty where only the file can set it.
     pub env: String,
 }
 

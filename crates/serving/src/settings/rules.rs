@@ -30,6 +30,12 @@ pub(super) fn between<T: FromStr + PartialOrd + Display>(least: T, most: T) -> i
     text_rule(expected, move |text| text.parse().ok().filter(|n: &T| *n >= least && *n <= most))
 }
 
+/// 0, or a whole number in a range.
+pub(super) fn zero_or(least: u64, most: u64) -> impl Fn(&Given) -> Reading<u64> {
+    let expected = format!("0, or a whole number from {least} to {most}");
+    text_rule(expected, move |text| text.parse().ok().filter(|n: &u64| *n == 0 || (least..=most).contains(n)))
+}
+
 /// `true` or `false`.
 pub(super) fn switch() -> impl Fn(&Given) -> Reading<bool> {
     text_rule("true or false", |text| text.parse().ok())
@@ -109,6 +115,31 @@ pub(super) fn url(schemes: &'static [&'static str]) -> impl Fn(&Given) -> Readin
         text.split(',').filter(|part| part.contains("://")).all(is_url).then_some(())?;
         is_url(text).then(|| Secret::new(text))
     })
+}
+
+/// A URL as of [`url`]; empty is none.
+pub(super) fn optional_url(schemes: &'static [&'static str]) -> impl Fn(&Given) -> Reading<Option<Secret>> {
+    let url = url(schemes);
+    move |given| match given {
+        Given::Text(text) if text.trim().is_empty() => Ok(None),
+        given => url(given).map(Some),
+    }
+}
+
+/// A name of a namespace of the cache; empty is none.
+pub(super) fn namespace_name() -> impl Fn(&Given) -> Reading<String> {
+    let expected = format!("{NAMESPACE_NAME}, or nothing");
+    text_rule(expected, |text| (text.is_empty() || is_namespace_name(text)).then(|| text.to_owned()))
+}
+
+/// What a namespace's name must be, for people.
+pub(super) const NAMESPACE_NAME: &str = "1 to 64 of a-z, 0-9, \"-\", \"_\" and \".\", beginning with a letter";
+
+/// Whether a namespace of the cache can have the name.
+pub(super) fn is_namespace_name(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c))
 }
 
 /// A token for an HTTP header; empty is none.

@@ -6,13 +6,14 @@ use crate::Problem;
 use crate::settings::Secret;
 
 /// Asks for the token, where there is one.
+#[derive(Debug)]
 pub(super) struct Auth {
-    expected: Option<String>,
+    expected: Option<Secret>,
 }
 
 impl Auth {
     pub(super) fn new(token: Option<Secret>) -> Self {
-        Self { expected: token.map(|token| format!("Bearer {}", &*token)) }
+        Self { expected: token.map(|token| Secret::new(format!("Bearer {}", &*token))) }
     }
 
     /// Whether the call may pass.

@@ -11,8 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
+use super::clients::{Clients, Peer};
 use crate::telemetry::RpcMetrics;
 
 /// How long to wait after the system refused a connection, for example for want of file descriptors.
@@ -25,6 +26,7 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Connections {
     listener: TcpListener,
     limit: Arc<Semaphore>,
+    clients: Clients,
     open: Arc<AtomicUsize>,
     cut: CancellationToken,
     metrics: Arc<RpcMetrics>,
@@ -33,6 +35,7 @@ pub(super) struct Connections {
 /// A connection that ends when it is cut.
 pub(super) struct Connection {
     io: TcpStream,
+    peer: Peer,
     cut: CancellationToken,
     /// Wakes the connection when it is cut while nothing else does.
     waiting: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -52,6 +55,7 @@ impl Connections {
     pub(super) fn new(
         listener: TcpListener,
         connections_max: usize,
+        clients: &Clients,
         open: &Arc<AtomicUsize>,
         cut: &CancellationToken,
         metrics: &Arc<RpcMetrics>,
@@ -59,6 +63,7 @@ impl Connections {
         Self {
             listener,
             limit: Arc::new(Semaphore::new(connections_max)),
+            clients: clients.clone(),
             open: open.clone(),
             cut: cut.clone(),
             metrics: metrics.clone(),
@@ -75,8 +80,8 @@ impl Connections {
 
     async fn next(&self) -> Connection {
         loop {
-            let io = match self.listener.accept().await {
-                Ok((io, _)) => io,
+            let (io, address) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     sleep(REFUSED_PAUSE).await;
@@ -97,6 +102,7 @@ impl Connections {
             self.metrics.connection_opened();
             return Connection {
                 io,
+                peer: self.clients.at(address),
                 cut: self.cut.clone(),
                 waiting: Box::pin(self.cut.clone().cancelled_owned()),
                 silence: Some(Box::pin(sleep(FIRST_BYTE_TIMEOUT))),
@@ -114,10 +120,10 @@ impl Drop for Counted {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.io.connect_info()
+        self.peer.clone()
     }
 }
 
@@ -181,7 +187,7 @@ mod tests {
         let metrics = RpcMetrics::new(&Metrics::new().expect("metrics").meter("test"));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let connections = Connections::new(listener, 1, &Arc::default(), cut, &Arc::new(metrics));
+        let connections = Connections::new(listener, 1, &Clients::default(), &Arc::default(), cut, &Arc::new(metrics));
         let (here, there) = tokio::join!(connections.next(), TcpStream::connect(address));
         (here, there.expect("connected"))
     }

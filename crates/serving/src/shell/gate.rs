@@ -10,16 +10,15 @@ use headwater_domain::Reason;
 use http::{Request, Response};
 use http_body_util::{BodyStream, StreamBody};
 use pin_project_lite::pin_project;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tower::Service;
 
-use super::auth::Auth;
+use super::admission::{Admission, Place};
 use super::body::GuardedBody;
+use super::clients::Peer;
 use super::deadline::{Deadline, Limit};
 use super::methods::{Method, Methods};
 use super::request_id::{self, RequestId};
@@ -32,7 +31,7 @@ use crate::telemetry::RpcMetrics;
 ///
 /// 1. the measurement and the span, so that whatever is refused below is counted and logged too;
 /// 2. the token, so that a stranger takes no place from others; health is exempt;
-/// 3. the limit of calls in flight, which refuses at once and never queues; health is exempt;
+/// 3. the limits of calls in flight, which refuse at once and never queue; health is exempt;
 /// 4. the deadline, as late as possible, so that it is the service's own time.
 ///
 /// One service and not four layers: each layer would cost every call a future and a boxed body.
@@ -45,8 +44,7 @@ pub(super) struct Gate<S> {
 pub(super) struct GateRules {
     pub(super) methods: Methods,
     pub(super) metrics: Arc<RpcMetrics>,
-    pub(super) auth: Auth,
-    pub(super) in_flight: Arc<Semaphore>,
+    pub(super) admission: Admission,
     pub(super) rpc: RpcSettings,
     pub(super) drain: CancellationToken,
 }
@@ -62,7 +60,7 @@ pub(super) struct Call {
     began: Instant,
     span: tracing::Span,
     is_over: bool,
-    _place: Option<OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 impl<S> Gate<S> {
@@ -176,7 +174,7 @@ impl Call {
             rules: rules.clone(),
             id,
             path,
-            peer: request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
+            peer: request.extensions().get::<Peer>().map(|peer| peer.address),
             began: Instant::now(),
             span,
             is_over: false,
@@ -186,11 +184,7 @@ impl Call {
 
     fn admit(&mut self, request: &Request<Body>) -> Result<(), Problem> {
         if !self.method.is_exempt {
-            self.rules.auth.check(request.headers())?;
-            let place = self.rules.in_flight.clone().try_acquire_owned().map_err(|_| {
-                let most = self.rules.rpc.requests_in_flight_max;
-                Problem::new(Reason::Overloaded, format!("{most} calls are in flight (rpc.requests_in_flight_max)"))
-            })?;
+            let place = self.rules.admission.admit(request.headers(), request.extensions().get::<Peer>())?;
             self._place = Some(place);
         }
         self.limit = Limit::of(request.headers(), self.method.is_unary, &self.rules.rpc, self.began);

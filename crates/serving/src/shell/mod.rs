@@ -1,7 +1,9 @@
 //! Serving gRPC and HTTP: from two bound listeners to a drained process.
 
+mod admission;
 mod auth;
 mod body;
+mod clients;
 mod connections;
 mod deadline;
 mod front;
@@ -20,19 +22,19 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::readiness::Readiness;
-use crate::settings::{AuthSettings, ListenSettings, RpcSettings};
+use crate::settings::{ListenSettings, RpcSettings};
 use crate::telemetry::{Metrics, RpcMetrics};
 use crate::{Condition, Settings};
-use auth::Auth;
+use clients::Clients;
 use connections::Connections;
 use front::Front;
 use gate::{Gate, GateRules};
 
+pub use admission::Admission;
 pub use deadline::Deadline;
 pub use listeners::{BindError, BindErrors, Listeners};
 pub use request_id::RequestId;
@@ -46,7 +48,7 @@ const CUT_TIMEOUT: Duration = Duration::from_millis(500);
 pub struct Shell {
     listen: ListenSettings,
     rpc: RpcSettings,
-    auth: AuthSettings,
+    admission: Admission,
     metrics: Metrics,
     readiness: Readiness,
     listening: Condition,
@@ -80,12 +82,17 @@ impl Shell {
         Self {
             listen: settings.listen.clone(),
             rpc: settings.rpc.clone(),
-            auth: settings.auth.clone(),
+            admission: Admission::new(&settings.auth, &settings.rpc),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             listening: readiness.condition("shell: serving", &[]),
             drain,
         }
+    }
+
+    /// What pages must pass that count as calls: see [`Admission::guard`].
+    pub fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// Serves the services on both listeners, and the pages, `/metrics`, `/livez` and `/readyz` on the HTTP one.
@@ -108,8 +115,7 @@ impl Shell {
             GateRules {
                 methods,
                 metrics: metrics.clone(),
-                auth: Auth::new(self.auth.token.clone()),
-                in_flight: Arc::new(Semaphore::new(self.rpc.requests_in_flight_max)),
+                admission: self.admission.clone(),
                 rpc: self.rpc.clone(),
                 drain: self.drain.clone(),
             },
@@ -120,8 +126,10 @@ impl Shell {
         let stop = CancellationToken::new();
         let cut = CancellationToken::new();
         let open = Arc::new(AtomicUsize::new(0));
-        let connections =
-            |listener: TcpListener| Connections::new(listener, self.listen.connections_max, &open, &cut, &metrics);
+        let clients = Clients::default();
+        let connections = |listener: TcpListener| {
+            Connections::new(listener, self.listen.connections_max, &clients, &open, &cut, &metrics)
+        };
         let (grpc_listener, http_listener) = listeners.into_parts();
         let grpc = self.server().serve_with_incoming_shutdown(
             grpc,

@@ -7,7 +7,7 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tonic_types::StatusExt;
 
 use crate::Running;
-use crate::client::{Client, becomes, next};
+use crate::client::{Client, becomes, get, http1, next};
 use crate::echo::SERVICE;
 
 const CHECK: &str = "/grpc.health.v1.Health/Check";
@@ -50,6 +50,73 @@ async fn over_the_limit_is_told_at_once() {
     }
     assert_eq!(answer.unwrap(), "x", "the stream's place is free again");
     held.abort();
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_client_with_a_thousand_streams_leaves_the_others_their_places() {
+    let running = Running::start(|_| {}).await;
+    let path = format!("/{SERVICE}/Watch");
+    // On several connections: it is one client all the same.
+    let mut streams = Vec::new();
+    for address in [running.grpc, running.http] {
+        let client = Client::connect(address).await;
+        for _ in 0..500 {
+            let mut stream = client.stream::<String, String>(&path, "forever".to_owned()).await.unwrap();
+            assert_eq!(next(&mut stream).await.unwrap().unwrap(), "begun");
+            streams.push(stream);
+        }
+    }
+    let client = Client::connect(running.grpc).await;
+    for refused in [
+        client.tell("echo x").await.unwrap_err(),
+        client.stream::<String, String>(&path, "forever".to_owned()).await.map(|_| ()).unwrap_err(),
+    ] {
+        assert_eq!((refused.code(), reason_of(&refused)), (Code::ResourceExhausted, Some(Reason::Overloaded)));
+        assert!(refused.get_details_retry_info().unwrap().retry_delay.unwrap() > Duration::ZERO);
+        let told = "1000 calls of this client are in flight (rpc.requests_in_flight_per_client_max)";
+        assert!(refused.message().contains(told), "{refused}");
+    }
+    let page = get(running.http, "/counted").await;
+    assert_eq!(page.status, 429, "{}", page.text());
+    assert!(page.headers.contains("retry-after: 1"), "{}", page.headers);
+    assert_eq!(get(running.http, "/readyz").await.status, 200, "pages of the shell's own are exempt");
+
+    let other = Client::connect_from("127.0.0.2".parse().unwrap(), running.grpc).await;
+    assert_eq!(other.tell("echo x").await.unwrap(), "x", "another client is served");
+    drop(streams);
+    let mut answer = client.tell("echo x").await;
+    for _ in 0..500 {
+        if answer.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        answer = client.tell("echo x").await;
+    }
+    assert_eq!(answer.unwrap(), "x", "its places are free again");
+    assert_eq!(get(running.http, "/counted").await.text(), "counted");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn pages_that_count_as_calls_pass_what_calls_pass() {
+    let running = Running::start(|settings| {
+        let command = headwater_serving::settings::augment_clap(clap::Command::new("x"));
+        let matches = command.get_matches_from(["x", "--auth-token", "correct-horse-battery"]);
+        settings.auth = headwater_serving::settings::load(&matches, [], &[]).unwrap().auth;
+        settings.rpc.deadline_default_ms = 200;
+    })
+    .await;
+    let page = get(running.http, "/counted").await;
+    assert_eq!(page.status, 401);
+    assert!(page.text().contains("UNAUTHENTICATED"), "{}", page.text());
+    let with_token = |path: &str| {
+        format!("GET {path} HTTP/1.0\r\nhost: x\r\nauthorization: Bearer correct-horse-battery\r\n\r\n").into_bytes()
+    };
+    assert_eq!(http1(running.http, with_token("/counted")).await.text(), "counted");
+    let late = http1(running.http, with_token("/never")).await;
+    assert_eq!(late.status, 504);
+    assert!(late.text().contains("DEADLINE_EXCEEDED"), "{}", late.text());
     running.end().await;
 }
 

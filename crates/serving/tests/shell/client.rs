@@ -1,7 +1,7 @@
 //! A gRPC client without timers of its own, so that what is seen is the server's doing; and plain HTTP/1.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tonic::body::Body;
 use tonic::client::Grpc;
@@ -62,7 +62,20 @@ impl Client {
     pub(crate) async fn try_connect(
         address: SocketAddr,
     ) -> Result<(Self, JoinHandle<Result<(), hyper::Error>>), Box<dyn std::error::Error>> {
-        let io = TcpStream::connect(address).await?;
+        Self::on(TcpStream::connect(address).await?, address).await
+    }
+
+    /// A client that calls from another address of this machine, for example 127.0.0.2.
+    pub(crate) async fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(source, 0)).unwrap();
+        Self::on(socket.connect(address).await.unwrap(), address).await.unwrap().0
+    }
+
+    async fn on(
+        io: TcpStream,
+        address: SocketAddr,
+    ) -> Result<(Self, JoinHandle<Result<(), hyper::Error>>), Box<dyn std::error::Error>> {
         io.set_nodelay(true)?;
         let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(io)).await?;
         let end = tokio::spawn(connection);

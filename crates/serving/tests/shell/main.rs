@@ -45,8 +45,13 @@ impl Running {
         let metrics = Metrics::new().unwrap();
         let mut services = Services::new(echo::descriptors());
         services.add(limited!(echo::Echo::new(drain.clone()), settings.rpc));
-        let pages = axum::Router::new().route("/", axum::routing::get(|| async { "the page" }));
         let shell = Shell::new(&settings, &metrics, &readiness, drain.clone());
+        let counted = axum::Router::new()
+            .route("/counted", axum::routing::get(|| async { "counted" }))
+            .route("/never", axum::routing::get(std::future::pending::<&'static str>));
+        let pages = axum::Router::new()
+            .route("/", axum::routing::get(|| async { "the page" }))
+            .merge(shell.admission().guard(counted));
         let served = tokio::spawn(shell.serve(listeners, services, pages));
         Self { grpc, http, readiness, drain, served }
     }

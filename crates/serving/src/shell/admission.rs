@@ -1,0 +1,100 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use headwater_domain::Reason;
+use http::HeaderMap;
+use http_body_util::BodyExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::auth::Auth;
+use super::clients::{ClientPlace, Peer};
+use crate::Problem;
+use crate::settings::{AuthSettings, RpcSettings};
+
+/// Who may call, and how many calls may be in flight: of one client, and in all. Clones share the count.
+#[derive(Clone, Debug)]
+pub struct Admission(Arc<Rules>);
+
+#[derive(Debug)]
+struct Rules {
+    auth: Auth,
+    in_flight: Arc<Semaphore>,
+    in_flight_max: usize,
+    client_max: usize,
+    deadline: Duration,
+}
+
+/// The place of a call in flight.
+#[derive(Debug)]
+pub(super) struct Place {
+    _of_client: Option<ClientPlace>,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    pub(super) fn new(auth: &AuthSettings, rpc: &RpcSettings) -> Self {
+        Self(Arc::new(Rules {
+            auth: Auth::new(auth.token.clone()),
+            in_flight: Arc::new(Semaphore::new(rpc.requests_in_flight_max)),
+            in_flight_max: rpc.requests_in_flight_max,
+            client_max: rpc.requests_in_flight_per_client_max,
+            deadline: Duration::from_millis(rpc.deadline_default_ms),
+        }))
+    }
+
+    /// Routes that ask for the token, count among the calls in flight, and answer within `rpc.deadline_default_ms`, as calls
+    /// of gRPC do. What is refused is answered as a [`Problem`].
+    pub fn guard<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
+        routes.layer(from_fn_with_state(self.clone(), pass))
+    }
+
+    /// A place for a call. The token first, so that a stranger takes no place from others; then the client's own limit, so
+    /// that one client alone does not reach the limit of all. Refuses at once and never queues.
+    pub(super) fn admit(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Place, Problem> {
+        let rules = &*self.0;
+        rules.auth.check(headers)?;
+        let over = |detail: String, limit: usize| {
+            Problem::new(Reason::Overloaded, detail).with_metadata("limit", limit.to_string())
+        };
+        let most = rules.client_max;
+        let of_client = peer.map(|peer| {
+            peer.client.place(most).ok_or_else(|| {
+                let limit = "rpc.requests_in_flight_per_client_max";
+                over(format!("{most} calls of this client are in flight ({limit})"), most)
+            })
+        });
+        let of_client = of_client.transpose()?;
+        let most = rules.in_flight_max;
+        let of_all = Arc::clone(&rules.in_flight)
+            .try_acquire_owned()
+            .map_err(|_| over(format!("{most} calls are in flight (rpc.requests_in_flight_max)"), most))?;
+        Ok(Place { _of_client: of_client, _of_all: of_all })
+    }
+}
+
+/// Lets a request of HTTP pass, and keeps its place until its answer is sent or given up.
+async fn pass(State(admission): State<Admission>, request: Request, next: Next) -> Response {
+    let place = match admission.admit(request.headers(), request.extensions().get::<Peer>()) {
+        Ok(place) => place,
+        Err(problem) => return problem.into_response(),
+    };
+    let deadline = admission.0.deadline;
+    let answer = match tokio::time::timeout(deadline, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let detail = format!("no answer within {} ms (rpc.deadline_default_ms)", deadline.as_millis());
+            Problem::new(Reason::DeadlineExceeded, detail).into_response()
+        }
+    };
+    answer.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _kept = &place;
+            frame
+        }))
+    })
+}
