@@ -268,6 +268,9 @@ pub struct GetRequest {
     /// How long the lease holds, 1 to 60,000 ms. 0: 10,000.
     #[prost(int64, tag = "5")]
     pub lease_ms: i64,
+    /// Tells the value's etag too, which costs hashing it.
+    #[prost(bool, tag = "6")]
+    pub etag: bool,
 }
 /// A key's value, if it has one.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -278,7 +281,8 @@ pub struct GetResponse {
     /// Where it is from.
     #[prost(message, optional, tag = "2")]
     pub status: ::core::option::Option<CacheStatus>,
-    /// Stands for this value in SetIf: equal values have equal etags, different ones have different ones. Empty on a miss.
+    /// Stands for this value in SetIf: equal values have equal etags, different ones have different ones. Empty on a miss, and
+    /// where it was not asked for.
     #[prost(bytes = "bytes", tag = "3")]
     pub etag: ::prost::bytes::Bytes,
     /// The right to write the key, where it was asked for and nobody else has it. Otherwise empty.
@@ -297,6 +301,9 @@ pub struct BatchGetRequest {
     /// As in GetRequest.
     #[prost(bool, tag = "3")]
     pub no_cache: bool,
+    /// As `etag` in GetRequest.
+    #[prost(bool, tag = "4")]
+    pub etag: bool,
 }
 /// What keys hold.
 #[derive(Clone, PartialEq, ::prost::Message)]
