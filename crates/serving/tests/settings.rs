@@ -163,6 +163,10 @@ const WRONG: &[(&str, &str)] = &[
     ("cache.watches_max", "0"),
     ("cache.namespaces_max", "0"),
     ("cache.namespaces_refresh_ms", "0"),
+    ("cache.watch_pending_max", "0"),
+    ("cache.ranks_flush_ms", "0"),
+    ("cache.queue_lease_ms", "0"),
+    ("cache.loads_max", "0"),
     ("cache.load_timeout_ms", "0"),
     ("cache.http_namespace", "De Fault"),
     ("cache.http_plain_keys", "maybe"),
@@ -228,7 +232,7 @@ fn every_wrong_setting_is_named_at_once_whatever_its_source() {
     assert_eq!(by_env.0.len(), WRONG.len());
     assert_eq!(by_file.0.len(), WRONG.len());
     let text = by_env.to_string();
-    assert!(text.starts_with("85 settings are wrong:\n"), "{text}");
+    assert!(text.starts_with("89 settings are wrong:\n"), "{text}");
     let line = "kafka.linger_ms = \"abc\" (environment variable HEADWATER_KAFKA_LINGER_MS): \
                 expected a whole number from 0 to 60000 (ms)";
     assert!(text.contains(line), "{text}");
@@ -298,11 +302,8 @@ fn settings_that_do_not_go_together_are_told() {
         (&["--cache-eviction=rank", "--cache-bytes-max=4096"], "cache.bytes_max", "cache.eviction"),
         (&["--cache-value-bytes-max=8388608"], "cache.value_bytes_max", "rpc.request_bytes_max"),
         (&["--cache-http-namespace=sessions"], "cache.http_namespace", "declares"),
-        (
-            &["--cache-http-plain-keys", "--cache-redis-cluster", "--cache-eviction=rank"],
-            "cache.http_plain_keys",
-            "slot of a Cluster",
-        ),
+        (&["--cache-http-plain-keys", "--cache-eviction=rank"], "cache.http_plain_keys", "in one place"),
+        (&["--cache-http-plain-keys", "--cache-write-mode=queued"], "cache.http_plain_keys", "in one place"),
     ] {
         let errors = loaded(flags, &[]).unwrap_err();
         assert_eq!(errors.0.len(), 1, "{errors}");

@@ -88,11 +88,9 @@ pub(super) fn check(settings: &Settings, reader: &mut Reader) {
         reader.report("cache.http_namespace", "expected \"default\", or a namespace that the file declares");
     }
     let http = s.cache_namespaces.get(&s.cache.http_namespace).cloned().unwrap_or_else(|| s.cache.namespace_default());
-    if s.cache.http_plain_keys && s.cache.redis_cluster && (http.eviction == "rank" || http.write_mode == "queued") {
-        reader.report(
-            "cache.http_plain_keys",
-            "expected false, as keys of a namespace with eviction by rank or queued writes lie in one slot of a Cluster",
-        );
+    if s.cache.http_plain_keys && (http.eviction == "rank" || http.write_mode == "queued") {
+        let expected = "expected false, as keys of a namespace with eviction by rank or queued writes lie in one place";
+        reader.report("cache.http_plain_keys", expected);
     }
     if s.listen.grpc == s.listen.http && s.listen.grpc.port() != 0 {
         reader.report_pair("listen.http", "listen.grpc", "expected another address than listen.grpc");

@@ -246,7 +246,7 @@ settings! {
         /// Whether cache.redis_url is a Redis Cluster. Where that is empty, redis.cluster says so.
         redis_cluster: [bool] = "false", "", switch();
         /// What every key in the store begins with.
-        prefix: [String] = "headwater-cache", "", topic_part();
+        prefix: [String] = "headwater", "", topic_part();
         /// How long an answer of the store may take.
         timeout_ms: [u64] = "500", "ms", between(10, 60_000);
         /// Age at most of what the memory of a replica serves as fresh, however the value was changed in the store.
@@ -267,6 +267,15 @@ settings! {
         namespaces_max: [usize] = "1000", "namespaces", between(1, 100_000);
         /// How often a replica looks for namespaces that others made or changed.
         namespaces_refresh_ms: [u64] = "1000", "ms", between(10, 3_600_000);
+        /// Changed keys of one watch at most that are not told yet. With more it begins anew.
+        watch_pending_max: [usize] = "10000", "keys", between(1, 10_000_000);
+        /// How often the ranks that reads from memory raised are told to the store.
+        ranks_flush_ms: [u64] = "100", "ms", between(1, 60_000);
+        /// How long a replica is the only one to apply a namespace's queued writes, unless it goes on: how long they wait
+        /// where it is killed.
+        queue_lease_ms: [u64] = "3000", "ms", between(100, 600_000);
+        /// Loads at once at most, of all namespaces. One more fails at once.
+        loads_max: [usize] = "1000", "loads", between(1, 1_000_000);
         /// How long a loader may take.
         load_timeout_ms: [u64] = "30000", "ms", between(1, 3_600_000);
         /// Namespace of the HTTP routes /get/KEY and /set/KEY/VALUE. Empty: there are no such routes.
