@@ -13,6 +13,7 @@ use crate::connect::Bearer;
 use crate::error::unreachable;
 use crate::publisher::{self, PublishAcks, PublishOptions, PublishSender};
 use crate::subscription::{RebuildsSubscription, StatsSubscription};
+use crate::v1::cache::cache_service_client::CacheServiceClient;
 use crate::v1::ingest::ingest_service_client::IngestServiceClient;
 use crate::v1::ingest::{ListStreamsRequest, PublishRequest, PublishResponse, Record, Stream};
 use crate::v1::rebuild::rebuild_service_client::RebuildServiceClient;
@@ -27,9 +28,9 @@ use crate::v1::stats::{
 use crate::{ConnectOptions, Error, RetryPolicy};
 
 /// Entries asked for per page of a list, the most that the platform gives.
-const PAGE_SIZE: i32 = 1000;
+pub(crate) const PAGE_SIZE: i32 = 1000;
 /// Pages that a list may have: a server whose pages never end is not followed for ever.
-const PAGES_MAX: usize = 1000;
+pub(crate) const PAGES_MAX: usize = 1000;
 
 pub(crate) type Transport = InterceptedService<Channel, Bearer>;
 
@@ -39,10 +40,11 @@ pub struct Client {
     pub(crate) ingest: IngestServiceClient<Transport>,
     pub(crate) stats: StatsServiceClient<Transport>,
     pub(crate) rebuild: RebuildServiceClient<Transport>,
+    pub(crate) cache: CacheServiceClient<Transport>,
     pub(crate) reflection: ServerReflectionClient<Transport>,
     pub(crate) endpoint: Arc<str>,
     pub(crate) deadline: Duration,
-    retry: RetryPolicy,
+    pub(crate) retry: RetryPolicy,
 }
 
 /// The event as a record: `message_type` is the full name of its message, `bytes` its encoding.
@@ -86,6 +88,7 @@ impl Client {
             ingest: IngestServiceClient::new(transport.clone()).max_decoding_message_size(bytes_max),
             stats: StatsServiceClient::new(transport.clone()).max_decoding_message_size(bytes_max),
             rebuild: RebuildServiceClient::new(transport.clone()).max_decoding_message_size(bytes_max),
+            cache: CacheServiceClient::new(transport.clone()).max_decoding_message_size(bytes_max),
             reflection: ServerReflectionClient::new(transport).max_decoding_message_size(bytes_max),
             endpoint: options.endpoint.as_str().into(),
             deadline: options.deadline,
@@ -97,6 +100,12 @@ impl Client {
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
         Self { deadline, ..self.clone() }
+    }
+
+    /// The same connection with other retries of its unary calls.
+    #[must_use]
+    pub fn with_retry(&self, retry: RetryPolicy) -> Self {
+        Self { retry, ..self.clone() }
     }
 
     /// The address that it was made with.
@@ -288,14 +297,36 @@ impl Client {
     }
 
     /// Calls within the deadline, again where that can help; the server is told how much time is left.
-    async fn unary<Q, A, F>(&self, message: Q, call: impl Fn(Request<Q>) -> F) -> Result<A, Error>
+    pub(crate) async fn unary<Q, A, F>(&self, message: Q, call: impl Fn(Request<Q>) -> F) -> Result<A, Error>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.attempt(&self.retry, message, call).await
+    }
+
+    /// Calls within the deadline and once: for what would be something else when it is done twice.
+    pub(crate) async fn once<Q, A, F>(&self, message: Q, call: impl Fn(Request<Q>) -> F) -> Result<A, Error>
+    where
+        Q: Clone,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        self.attempt(&RetryPolicy::none(), message, call).await
+    }
+
+    async fn attempt<Q, A, F>(
+        &self,
+        retry: &RetryPolicy,
+        message: Q,
+        call: impl Fn(Request<Q>) -> F,
+    ) -> Result<A, Error>
     where
         Q: Clone,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let late = || Error::DeadlineExceeded { after: self.deadline };
         let end = Instant::now() + self.deadline;
-        let mut backoff = self.retry.backoff();
+        let mut backoff = retry.backoff();
         loop {
             let mut request = Request::new(message.clone());
             request.set_timeout(end.saturating_duration_since(Instant::now()));

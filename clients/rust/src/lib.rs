@@ -1,8 +1,9 @@
-//! The Rust client of Headwater: publishes events and reads what was counted.
+//! The Rust client of Headwater: publishes events, reads what was counted, and uses the cache.
 //!
 //! [`Client`] makes the calls; [`Client::publish_stream`] gives a sender and its acknowledgements, which outlive a broken
-//! connection. Every wait has a bound, every retry a budget, and every failure says the platform's reason ([`Error`]).
+//! connection; [`Client::cache`] gives a namespace of the cache. Every wait has a bound, every retry a budget, and every failure says the platform's reason ([`Error`]).
 
+pub mod cache;
 mod client;
 mod connect;
 mod error;

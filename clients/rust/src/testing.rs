@@ -1,9 +1,10 @@
 //! An in-process server that answers like the platform, for tests of programs that use this client.
 //!
-//! It checks records against the shipped contracts, keeps what it accepted in memory, serves reflection, and can be told
-//! to fail: calls ([`FakeServer::fail_next`]), records ([`FakeServer::retry_next`]), streams
-//! ([`FakeServer::break_stream_after`]).
+//! It checks records against the shipped contracts, keeps what it accepted and what is cached in memory, serves reflection,
+//! and can be told to fail: calls ([`FakeServer::fail_next`]), records ([`FakeServer::retry_next`]), streams
+//! ([`FakeServer::break_stream_after`], [`FakeServer::end_watches`]).
 
+mod cache;
 mod ingest;
 mod stats;
 
@@ -20,6 +21,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::ConnectOptions;
+use crate::v1::cache::cache_service_server::CacheServiceServer;
 use crate::v1::ingest::ingest_service_server::IngestServiceServer;
 use crate::v1::stats::stats_service_server::StatsServiceServer;
 use crate::v1::stats::{ExplainVerdictResponse, StatResult};
@@ -50,6 +52,7 @@ struct Shared {
     plan: Mutex<Plan>,
     /// Changes with the figures, for subscriptions.
     figures: watch::Sender<u64>,
+    cache: cache::State,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +108,12 @@ impl FakeServer {
             .register_encoded_file_descriptor_set(contracts.descriptors())
             .build_v1()
             .expect("the contracts' descriptors are whole");
-        let state = Arc::new(Shared { contracts, plan: Mutex::new(Plan::default()), figures: watch::Sender::new(0) });
+        let state = Arc::new(Shared {
+            contracts,
+            plan: Mutex::default(),
+            figures: watch::Sender::new(0),
+            cache: cache::State::default(),
+        });
         let mut server = Server::builder();
         if let Some((certificate, key)) = identity {
             let tls = ServerTlsConfig::new().identity(Identity::from_pem(certificate, key));
@@ -115,7 +123,8 @@ impl FakeServer {
         let router = server
             .add_service(reflection)
             .add_service(ingest.max_decoding_message_size(64 << 20))
-            .add_service(StatsServiceServer::from_arc(Arc::new(stats::Stats(Arc::clone(&state)))));
+            .add_service(StatsServiceServer::from_arc(Arc::new(stats::Stats(Arc::clone(&state)))))
+            .add_service(CacheServiceServer::from_arc(Arc::new(cache::Cache(Arc::clone(&state)))));
         let (stop, stopped) = oneshot::channel::<()>();
         // A runtime of its own, whose end cuts every connection: a server that was stopped is gone.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

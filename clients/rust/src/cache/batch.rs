@@ -1,0 +1,127 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Cache, Deleted, KeyError, Read, Stored, Write, bytes_of, call, millis};
+use crate::Error;
+use crate::v1::cache::{
+    BatchDeleteRequest, BatchGetRequest, BatchSetItem, BatchSetRequest, batch_delete_result, batch_get_result,
+    batch_set_result,
+};
+
+/// A result per key, in the order of the request.
+pub type PerKey<T> = Vec<Result<T, KeyError>>;
+
+/// A value to write in a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The key.
+    pub key: Bytes,
+    /// The value.
+    pub value: Bytes,
+    /// How long it stays fresh. None: as long as the namespace says.
+    pub ttl: Option<Duration>,
+}
+
+impl Item {
+    /// A value that stays fresh as long as the namespace says.
+    pub fn new(key: impl AsRef<[u8]>, value: impl Into<Bytes>) -> Self {
+        Self { key: bytes_of(key), value: value.into(), ttl: None }
+    }
+
+    /// The same, fresh for so long.
+    #[must_use]
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..self }
+    }
+}
+
+impl Cache {
+    /// Reads keys, at most 1,000 unless the platform is set otherwise.
+    ///
+    /// # Errors
+    /// Where the batch as a whole was not looked at.
+    pub async fn batch_get<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<PerKey<Read>, Error> {
+        self.batch_get_with(keys, false).await
+    }
+
+    /// As [`Self::batch_get`], with `no_cache` past the replica's memory.
+    ///
+    /// # Errors
+    /// As [`Self::batch_get`].
+    pub async fn batch_get_with<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        no_cache: bool,
+    ) -> Result<PerKey<Read>, Error> {
+        let keys: Vec<Bytes> = keys.into_iter().map(bytes_of).collect();
+        let asked = keys.len();
+        let request = BatchGetRequest { namespace: self.name(), keys, no_cache };
+        let answer = self.client.unary(request, call!(self.client, batch_get)).await?;
+        let results = answer.results.into_iter().map(|result| {
+            Ok(match result.result.ok_or_else(empty)? {
+                batch_get_result::Result::Found(found) => Ok(found.into()),
+                batch_get_result::Result::Error(error) => Err(error.into()),
+            })
+        });
+        in_order(asked, results)
+    }
+
+    /// Writes values, at most 1,000 unless the platform is set otherwise. A key that is there twice is written twice.
+    ///
+    /// # Errors
+    /// Where the batch as a whole was not looked at.
+    pub async fn batch_set(&self, items: impl IntoIterator<Item = Item>) -> Result<PerKey<Write<Stored>>, Error> {
+        let item = |Item { key, value, ttl }| BatchSetItem { key, value, ttl_ms: ttl.map(millis) };
+        let items: Vec<BatchSetItem> = items.into_iter().map(item).collect();
+        let asked = items.len();
+        let request = BatchSetRequest { namespace: self.name(), items };
+        let answer = self.client.unary(request, call!(self.client, batch_set)).await?;
+        let results = answer.results.into_iter().map(|result| {
+            Ok(match result.result.ok_or_else(empty)? {
+                batch_set_result::Result::Written(written) => Ok(Write::of(written)),
+                batch_set_result::Result::Error(error) => Err(error.into()),
+            })
+        });
+        in_order(asked, results)
+    }
+
+    /// Forgets keys, at most 1,000 unless the platform is set otherwise.
+    ///
+    /// # Errors
+    /// Where the batch as a whole was not looked at.
+    pub async fn batch_delete<K: AsRef<[u8]>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<PerKey<Write<Deleted>>, Error> {
+        let keys: Vec<Bytes> = keys.into_iter().map(bytes_of).collect();
+        let asked = keys.len();
+        let request = BatchDeleteRequest { namespace: self.name(), keys };
+        let answer = self.client.unary(request, call!(self.client, batch_delete)).await?;
+        let results = answer.results.into_iter().map(|result| {
+            Ok(match result.result.ok_or_else(empty)? {
+                batch_delete_result::Result::Forgotten(forgotten) => {
+                    let found = forgotten.found;
+                    Ok(Write::of(forgotten.written.unwrap_or_default()).map(|_| Deleted { found }))
+                }
+                batch_delete_result::Result::Error(error) => Err(error.into()),
+            })
+        });
+        in_order(asked, results)
+    }
+}
+
+/// Results are told apart by their place alone: another number of them is no answer.
+fn in_order<T>(
+    asked: usize,
+    results: impl ExactSizeIterator<Item = Result<Result<T, KeyError>, Error>>,
+) -> Result<PerKey<T>, Error> {
+    if results.len() != asked {
+        return Err(Error::Protocol(format!("{} results for {asked} keys", results.len())));
+    }
+    results.collect()
+}
+
+fn empty() -> Error {
+    Error::Protocol("a key's result is empty".into())
+}
