@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use answer::{Conditional, Deleted, KeyError, QueuedWrite, Read, Stored, Sum, Touched, Write};
-pub use batch::{Item, PerKey};
+pub use batch::{BatchGetOptions, Item, PerKey};
 pub use watch::{Watch, WatchEvent, WatchOptions};
 
 pub use crate::v1::cache::{CacheStatus, Forward, KeyState, Layer, Outcome};
@@ -40,6 +40,8 @@ pub struct GetOptions {
     /// Where the key is missing or stale: asks for the right to write it, for so long (1 ms to 60 s). At most one caller
     /// has it: see [`Read::lease`].
     pub lease: Option<Duration>,
+    /// Asks for the value's etag too, which costs hashing it.
+    pub etag: bool,
 }
 
 /// How much is added to a number, and to what.
@@ -100,7 +102,7 @@ impl Cache {
         self.get_with(key, GetOptions::default()).await
     }
 
-    /// As [`Self::get`], past the replica's memory, or with the right to write what is missing.
+    /// As [`Self::get`], past the replica's memory, with the right to write what is missing, or with the etag.
     ///
     /// # Errors
     /// Where the call failed.
@@ -111,6 +113,7 @@ impl Cache {
             no_cache: options.no_cache,
             lease: options.lease.is_some(),
             lease_ms: options.lease.map_or(0, millis),
+            etag: options.etag,
         };
         self.client.unary(request, call!(self.client, get)).await.map(Read::from)
     }
@@ -179,7 +182,7 @@ impl Cache {
         };
         let answer = self.client.once(request, call!(self.client, set_if)).await?;
         if !answer.met && answer.written.as_ref().is_none_or(|written| written.write_id.is_empty()) {
-            let current_etag = Some(answer.current_etag).filter(|etag| !etag.is_empty());
+            let current_etag = answer::unless_empty(answer.current_etag);
             return Ok(Write::Applied(Conditional::NotMet { current_etag }));
         }
         Ok(Write::of(answer.written.ok_or_else(|| incomplete("SetIf"))?).map(Conditional::Met))

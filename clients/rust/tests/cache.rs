@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use headwater_client::cache::{
-    Cache, Conditional, Forward, GetOptions, IncrementOptions, Item, Layer, Outcome, QueuedWrite, Stored, When, Write,
+    BatchGetOptions, Cache, Conditional, Forward, GetOptions, IncrementOptions, Item, Layer, Outcome, QueuedWrite,
+    Stored, When, Write,
 };
 use headwater_client::testing::{FakeServer, refusal};
 use headwater_client::v1::cache::namespace::Capacity;
@@ -37,10 +38,11 @@ async fn a_value_is_read_with_its_status() {
     assert!(!first.replaced && first.ttl.unwrap() > Duration::from_secs(50), "{first:?}");
     let read = cache.get("a").await.unwrap();
     assert_eq!((read.text(), read.status.outcome(), read.status.layer()), (Some("one"), Outcome::Hit, Layer::L2));
-    assert_eq!(read.etag, first.etag);
+    assert_eq!(read.etag, None);
     assert_eq!(cache.get("a").await.unwrap().status.layer(), Layer::L1);
-    let options = GetOptions { no_cache: true, ..GetOptions::default() };
-    assert_eq!(cache.get_with("a", options).await.unwrap().status.fwd(), Forward::Request);
+    let options = GetOptions { no_cache: true, etag: true, ..GetOptions::default() };
+    let read = cache.get_with("a", options).await.unwrap();
+    assert_eq!((read.status.fwd(), read.etag), (Forward::Request, Some(first.etag)));
     assert!(stored(cache.set("a", vec![0xff]).await.unwrap()).replaced);
     assert_eq!(cache.get("a").await.unwrap().text(), None);
     assert!(cache.touch("a", Some(Duration::from_secs(9))).await.unwrap().applied().unwrap().found);
@@ -151,6 +153,10 @@ async fn a_batch_has_a_result_for_each_key_in_order() {
     let texts: Vec<Option<&str>> = read.iter().map(|read| read.as_ref().ok().and_then(|read| read.text())).collect();
     assert_eq!(texts, [Some("3"), None, None, Some("1")]);
     assert!(read[1].is_err() && read[2].is_ok());
+    let options = BatchGetOptions { etag: true, ..BatchGetOptions::default() };
+    let read = cache.batch_get_with(["a", "b"], options).await.unwrap();
+    let etags: Vec<bool> = read.into_iter().map(|read| read.unwrap().etag.is_some()).collect();
+    assert_eq!(etags, [true, false]);
     let deleted = cache.batch_delete(["b", "a"]).await.unwrap();
     let found: Vec<bool> = deleted.into_iter().map(|result| result.unwrap().applied().unwrap().found).collect();
     assert_eq!(found, [false, true]);

@@ -14,8 +14,8 @@ pub struct Read {
     pub value: Option<Bytes>,
     /// What was found, where, and how long it stays fresh.
     pub status: CacheStatus,
-    /// Stands for the value in [`When::Etag`](super::When::Etag). Empty on a miss.
-    pub etag: Bytes,
+    /// Stands for the value in [`When::Etag`](super::When::Etag), where it was asked for and there is a value.
+    pub etag: Option<Bytes>,
     /// The right to write the key ([`When::Lease`](super::When::Lease)), where it was asked for and nobody else has it. Any
     /// write takes it away.
     pub lease: Option<Bytes>,
@@ -187,15 +187,19 @@ impl QueuedWrite {
 
 impl From<GetResponse> for Read {
     fn from(GetResponse { value, status, etag, lease }: GetResponse) -> Self {
-        let lease = Some(lease).filter(|lease| !lease.is_empty());
-        Self { value, status: status.unwrap_or_default(), etag, lease }
+        Self { value, status: status.unwrap_or_default(), etag: unless_empty(etag), lease: unless_empty(lease) }
     }
 }
 
 impl From<Found> for Read {
     fn from(Found { value, status, etag }: Found) -> Self {
-        Self { value, status: status.unwrap_or_default(), etag, lease: None }
+        Self { value, status: status.unwrap_or_default(), etag: unless_empty(etag), lease: None }
     }
+}
+
+/// The contract says "none" by no bytes.
+pub(super) fn unless_empty(bytes: Bytes) -> Option<Bytes> {
+    Some(bytes).filter(|bytes| !bytes.is_empty())
 }
 
 impl From<Written> for Stored {

@@ -12,6 +12,15 @@ use crate::v1::cache::{
 /// A result per key, in the order of the request.
 pub type PerKey<T> = Vec<Result<T, KeyError>>;
 
+/// How keys are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchGetOptions {
+    /// As in [`GetOptions`](super::GetOptions).
+    pub no_cache: bool,
+    /// As in [`GetOptions`](super::GetOptions).
+    pub etag: bool,
+}
+
 /// A value to write in a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -42,21 +51,21 @@ impl Cache {
     /// # Errors
     /// Where the batch as a whole was not looked at.
     pub async fn batch_get<K: AsRef<[u8]>>(&self, keys: impl IntoIterator<Item = K>) -> Result<PerKey<Read>, Error> {
-        self.batch_get_with(keys, false).await
+        self.batch_get_with(keys, BatchGetOptions::default()).await
     }
 
-    /// As [`Self::batch_get`], with `no_cache` past the replica's memory.
+    /// As [`Self::batch_get`], past the replica's memory, or with etags.
     ///
     /// # Errors
     /// As [`Self::batch_get`].
     pub async fn batch_get_with<K: AsRef<[u8]>>(
         &self,
         keys: impl IntoIterator<Item = K>,
-        no_cache: bool,
+        options: BatchGetOptions,
     ) -> Result<PerKey<Read>, Error> {
         let keys: Vec<Bytes> = keys.into_iter().map(bytes_of).collect();
         let asked = keys.len();
-        let request = BatchGetRequest { namespace: self.name(), keys, no_cache };
+        let request = BatchGetRequest { namespace: self.name(), keys, no_cache: options.no_cache, etag: options.etag };
         let answer = self.client.unary(request, call!(self.client, batch_get)).await?;
         let results = answer.results.into_iter().map(|result| {
             Ok(match result.result.ok_or_else(empty)? {

@@ -97,21 +97,23 @@ fn batch(length: usize) -> Result<(), Refused> {
 impl CacheService for Cache {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         self.0.begin("Get", "", &request).await?;
-        let GetRequest { namespace, key, no_cache, lease, lease_ms } = request.into_inner();
+        let GetRequest { namespace, key, no_cache, lease, lease_ms, etag: tell } = request.into_inner();
         let lease_ms = if lease_ms == 0 { LEASE_MS_DEFAULT } else { lease_ms.unsigned_abs() };
         let lease = lease.then(|| Duration::from_millis(lease_ms));
         let Seen { value, etag, status, lease } = self.0.cache.store().read(&namespace, &key, no_cache, lease)?;
+        let etag = if tell { etag } else { Bytes::new() };
         Ok(Response::new(GetResponse { value, status: Some(status), etag, lease }))
     }
 
     async fn batch_get(&self, request: Request<BatchGetRequest>) -> Result<Response<BatchGetResponse>, Status> {
         self.0.begin("BatchGet", "", &request).await?;
-        let BatchGetRequest { namespace, keys, no_cache } = request.into_inner();
+        let BatchGetRequest { namespace, keys, no_cache, etag: tell } = request.into_inner();
         batch(keys.len())?;
         let mut store = self.0.cache.store();
         store.space(&namespace)?;
         let read = |key: &Bytes| match store.read(&namespace, key, no_cache, None) {
             Ok(Seen { value, etag, status, .. }) => {
+                let etag = if tell { etag } else { Bytes::new() };
                 batch_get_result::Result::Found(Found { value, status: Some(status), etag })
             }
             Err(refused) => batch_get_result::Result::Error(refused.into()),
