@@ -1,0 +1,44 @@
+//! One read of a key, however many ask for it.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::answer::Answer;
+use crate::error::CacheError;
+
+/// How a read ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Landed {
+    pub(crate) answer: Result<Answer, CacheError>,
+    /// Whether it answers everybody who waited: a value that was loaded meanwhile, one that is stale anyway, a failure.
+    pub(crate) is_for_all: bool,
+}
+
+/// A read under way. It lives in a task of its own, so that no caller's end ends it.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    /// Its place among all beginnings of this process: it answers those who asked before.
+    began: u64,
+    landed: watch::Receiver<Option<Landed>>,
+}
+
+/// Tells those who wait how it ended.
+pub(crate) type Tell = watch::Sender<Option<Landed>>;
+
+impl Flight {
+    pub(crate) fn new(began: u64) -> (Arc<Self>, Tell) {
+        let (tell, landed) = watch::channel(None);
+        (Arc::new(Self { began, landed }), tell)
+    }
+
+    /// Waits for the end. None where it does not answer somebody who asked at `asked`: what it read may be older than a
+    /// write that had ended by then. Another read answers then, which begins later and so answers all who wait.
+    pub(crate) async fn landed(&self, asked: u64) -> Option<Result<Answer, CacheError>> {
+        let mut landed = self.landed.clone();
+        let Ok(end) = landed.wait_for(Option::is_some).await.map(|end| end.clone()) else {
+            return Some(Err(CacheError::Internal("a read ended without an answer".into())));
+        };
+        end.filter(|end| end.is_for_all || self.began >= asked).map(|end| end.answer)
+    }
+}

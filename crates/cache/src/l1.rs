@@ -1,0 +1,216 @@
+//! The first layer: values in the memory of this process, and which of them may still be vouched for.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_cache_store::Entry;
+use moka::Expiry;
+use moka::notification::RemovalCause;
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache as Moka;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
+
+use crate::flight::Flight;
+use crate::measure::Counts;
+use crate::policy::{Capacity, Eviction, Policy};
+
+/// Parts that the keys of a namespace are spread over, each with a lock of its own.
+const STRIPES: usize = 256;
+
+/// What an entry costs beside its key and value, roughly: counted where a namespace is bounded by bytes.
+const ENTRY_OVERHEAD_BYTES: usize = 200;
+
+/// A value in L1.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) value: Bytes,
+    /// None: it does not expire.
+    pub(crate) fresh_until: Option<Instant>,
+    /// When the read that brought it was sent.
+    pub(crate) read_at: Instant,
+    /// The coherence's epoch in which it was read: of an earlier one nobody knows whether it is still so.
+    pub(crate) epoch: u64,
+    /// How long it is of use past its time to live.
+    kept_stale: Duration,
+}
+
+/// The L1 of a namespace, and what is being read for it.
+///
+/// A value enters only where no change of its key was noticed since its read was sent: each stripe counts the changes of
+/// its keys, a reader remembers the count ([`Ticket`]), and entering, changing and counting happen under the stripe's lock.
+pub(crate) struct L1 {
+    kept: Moka<Bytes, Arc<Kept>>,
+    /// Bytes of keys and values that are kept.
+    bytes: Arc<AtomicU64>,
+    stripes: Box<[Mutex<Stripe>]>,
+    hasher: RandomState,
+    kept_stale: Duration,
+}
+
+#[derive(Default)]
+pub(crate) struct Stripe {
+    changes: u64,
+    /// What is being read, by key.
+    pub(crate) flights: HashMap<Bytes, Arc<Flight>>,
+}
+
+/// What a reader must have before it sends its read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    changes: u64,
+    epoch: u64,
+    at: Instant,
+}
+
+impl Kept {
+    /// How long it stays fresh, in milliseconds; negative: how long it has been stale.
+    pub(crate) fn ttl_ms(&self, now: Instant) -> Option<i64> {
+        let until = self.fresh_until?;
+        let left = until.saturating_duration_since(now);
+        let past = now.saturating_duration_since(until);
+        let signed = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Some(if past.is_zero() { signed(left) } else { -signed(past) })
+    }
+
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.fresh_until.is_none_or(|until| now < until)
+    }
+}
+
+impl L1 {
+    pub(crate) fn new(policy: &Policy, counts: &Arc<Counts>) -> Self {
+        let counts = Arc::clone(counts);
+        let bytes = Arc::new(AtomicU64::new(0));
+        let left = Arc::clone(&bytes);
+        let eviction = match policy.eviction {
+            Eviction::TinyLfu => EvictionPolicy::tiny_lfu(),
+            Eviction::Lru | Eviction::Rank => EvictionPolicy::lru(),
+        };
+        let builder = Moka::builder().eviction_policy(eviction).expire_after(AtItsEnd).eviction_listener(
+            move |key, kept, cause| {
+                left.fetch_sub(size_of(&key, &kept), Ordering::Relaxed);
+                match cause {
+                    RemovalCause::Size => counts.evicted_for_room.add(1),
+                    RemovalCause::Expired => counts.evicted_by_age.add(1),
+                    RemovalCause::Explicit => counts.evicted_by_change.add(1),
+                    RemovalCause::Replaced => {}
+                }
+            },
+        );
+        let builder = match policy.capacity {
+            Capacity::EntriesMax(entries) => builder.max_capacity(entries),
+            Capacity::BytesMax(bytes) => builder.max_capacity(bytes).weigher(|key: &Bytes, kept: &Arc<Kept>| {
+                u32::try_from(key.len() + kept.value.len() + ENTRY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+            }),
+        };
+        Self {
+            kept: builder.build(),
+            bytes,
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            kept_stale: Duration::from_millis(policy.kept_stale_ms()),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Arc<Kept>> {
+        self.kept.get(key)
+    }
+
+    /// What a read of this key must begin with.
+    pub(crate) fn ticket(&self, key: &[u8], epoch: u64, now: Instant) -> Ticket {
+        self.stripe(key).ticket(epoch, now)
+    }
+
+    /// Takes what a read brought, unless its key may have changed since.
+    pub(crate) fn take(&self, key: &Bytes, ticket: Ticket, epoch: u64, entry: Option<&Entry>) {
+        let stripe = self.stripe(key);
+        if epoch != ticket.epoch || stripe.changes != ticket.changes {
+            return;
+        }
+        let Some(entry) = entry else {
+            self.kept.invalidate(key);
+            return;
+        };
+        let fresh_until = entry.ttl_ms.map(|ttl_ms| after(ticket.at, ttl_ms));
+        let kept =
+            Kept { value: entry.value.clone(), fresh_until, read_at: ticket.at, epoch, kept_stale: self.kept_stale };
+        self.bytes.fetch_add(size_of(key, &kept), Ordering::Relaxed);
+        self.kept.insert(key.clone(), Arc::new(kept));
+    }
+
+    /// The key changed, whoever changed it: what L1 has of it is gone, and what is being read of it will not enter.
+    pub(crate) fn changed(&self, key: &[u8]) {
+        let mut stripe = self.stripe(key);
+        stripe.changes += 1;
+        // Whoever asks from now on must not be answered with what was read before.
+        stripe.flights.remove(key);
+        self.kept.invalidate(key);
+    }
+
+    /// Every key may have changed.
+    pub(crate) fn clear(&self) {
+        for stripe in &self.stripes {
+            let mut stripe = stripe.lock();
+            stripe.changes += 1;
+            stripe.flights.clear();
+        }
+        self.kept.invalidate_all();
+    }
+
+    /// Entries and bytes of keys and values. A change shows once moka has done its upkeep, within a second of use.
+    pub(crate) fn usage(&self) -> (u64, u64) {
+        (self.kept.entry_count(), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Does the upkeep that moka puts off, so that `usage` is exact.
+    pub(crate) fn settle(&self) {
+        self.kept.run_pending_tasks();
+    }
+
+    pub(crate) fn stripe(&self, key: &[u8]) -> MutexGuard<'_, Stripe> {
+        let hash = self.hasher.hash_one(key);
+        // The remainder is below the number of stripes.
+        self.stripes[usize::try_from(hash % STRIPES as u64).unwrap_or(0)].lock()
+    }
+}
+
+impl Stripe {
+    pub(crate) fn ticket(&self, epoch: u64, now: Instant) -> Ticket {
+        Ticket { changes: self.changes, epoch, at: now }
+    }
+}
+
+fn size_of(key: &Bytes, kept: &Kept) -> u64 {
+    (key.len() + kept.value.len()) as u64
+}
+
+/// Lets moka forget an entry once it is of no use any more.
+struct AtItsEnd;
+
+impl Expiry<Bytes, Arc<Kept>> for AtItsEnd {
+    fn expire_after_create(&self, _: &Bytes, kept: &Arc<Kept>, _: std::time::Instant) -> Option<Duration> {
+        let fresh = kept.fresh_until?.saturating_duration_since(kept.read_at);
+        Some(fresh + kept.kept_stale)
+    }
+
+    fn expire_after_update(
+        &self,
+        key: &Bytes,
+        kept: &Arc<Kept>,
+        at: std::time::Instant,
+        _: Option<Duration>,
+    ) -> Option<Duration> {
+        self.expire_after_create(key, kept, at)
+    }
+}
+
+/// The moment so many milliseconds after, or before where it is negative.
+fn after(at: Instant, ms: i64) -> Instant {
+    let by = Duration::from_millis(ms.unsigned_abs());
+    if ms >= 0 { at + by } else { at.checked_sub(by).unwrap_or(at) }
+}
