@@ -1,0 +1,1 @@
+//! What only memory can show: its bound, and time that stands still.
