@@ -206,7 +206,7 @@ fn is_caught(rule: Rule, layer: Layer, by_delete: bool, ago_us: u64) {
     for seed in 0..SEEDS / 10 {
         let good = simulated(seed);
         let occasions = occasions(&good, layer, by_delete, ago_us);
-        for (at, old) in occasions.into_iter().step_by(41) {
+        for (at, old) in occasions.into_iter().step_by(23) {
             let mut bad = good.clone();
             let Line::Operation(Operation { ended: Ended::Read { value, .. }, .. }) = &mut bad[at] else { continue };
             *value = Some(old);
