@@ -6,6 +6,7 @@
 
 mod entry;
 pub mod memory;
+pub mod redis;
 mod space;
 mod store;
 mod write;

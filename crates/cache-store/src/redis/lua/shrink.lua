@@ -1,0 +1,16 @@
+-- KEYS: the index. ARGV[5]: where to go on among the keys, ARGV[6]: how many to look at. Answers where to go on, how many
+-- left, and whether there are too many still.
+local step = redis.call('HSCAN', space.numbers, ARGV[5], 'COUNT', ARGV[6])
+for at = 1, #step[2], 2 do
+  if redis.call('EXISTS', space.values .. step[2][at]) == 0 then unlist(step[2][at + 1] .. step[2][at]) end
+end
+local left = 0
+local count = redis.call('ZCARD', space.reads)
+if step[1] == '0' and count > space.max then
+  -- One more than may be has room.
+  space.max = space.max + 1
+  left = make_room(nil)
+  space.max = space.max - 1
+  count = redis.call('ZCARD', space.reads)
+end
+return { step[1], left, count > space.max and 1 or 0 }
