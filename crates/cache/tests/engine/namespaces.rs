@@ -60,7 +60,7 @@ async fn a_capacity_that_is_lowered_below_what_is_held_makes_room_at_once() {
         one.put_in("r", &n.to_string(), "v").await.unwrap();
     }
     one.update("r", None, |_| entries(3)).await.unwrap();
-    let usage = one.usage(&*one.namespace("r").unwrap()).await.unwrap();
+    let usage = one.usage(&one.namespace("r").unwrap()).await.unwrap();
     assert_eq!(usage.store_entries, Some(3));
 }
 
