@@ -1,19 +1,17 @@
-//! Redis: a single server, or a cluster of masters.
+//! Redis: a single server.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::install::{free_port, program};
+use crate::install::program;
 use crate::server::{Options, Recipe, Server, is_a_server};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-const CLUSTER_WITHIN: Duration = Duration::from_secs(30);
-const SLOTS: u32 = 16_384;
 
 /// One Redis server. It writes each command to its file before it answers: data survives a kill, unless the setting
 /// `appendonly` is given as `no`.
@@ -55,79 +53,6 @@ impl Redis {
     /// Where the server does not answer.
     pub fn limit_memory(&self, bytes_max: Option<u64>) -> Result<()> {
         self.ask(&format!("CONFIG SET maxmemory {}", bytes_max.unwrap_or(0))).map(drop)
-    }
-}
-
-/// A Redis Cluster of masters without replicas, the slots shared out evenly.
-pub struct RedisCluster {
-    nodes: Vec<Redis>,
-}
-
-impl RedisCluster {
-    /// Starts `count` servers, joins them, and waits until each says that the cluster is whole. The options hold for each
-    /// node; port and folder are chosen.
-    ///
-    /// # Errors
-    /// Where Redis is not installed, or the cluster does not come together.
-    pub fn start(count: usize, options: Options) -> Result<Self> {
-        ensure!(count > 0, "a cluster has at least one node");
-        ensure!(options.port.is_none() && options.dir.is_none(), "ports and folders of a cluster's nodes are chosen");
-        let mut nodes = Vec::with_capacity(count);
-        for _ in 0..count {
-            let bus = free_port()?;
-            let options = options
-                .clone()
-                .setting("cluster-enabled", "yes")
-                .setting("cluster-port", bus.to_string())
-                .setting("cluster-node-timeout", "2000");
-            nodes.push((Redis::start(options)?, bus));
-        }
-        let count = u32::try_from(count)?;
-        for (index, (node, _)) in (0..count).zip(&nodes) {
-            let first = SLOTS * index / count;
-            let last = SLOTS * (index + 1) / count - 1;
-            node.ask(&format!("CLUSTER ADDSLOTSRANGE {first} {last}"))?;
-            for (other, bus) in nodes.iter().filter(|(other, _)| other.port() != node.port()) {
-                node.ask(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", other.port()))?;
-            }
-        }
-        let cluster = Self { nodes: nodes.into_iter().map(|(node, _)| node).collect() };
-        cluster.await_whole()?;
-        Ok(cluster)
-    }
-
-    /// The nodes, each to be killed, paused and restarted by itself.
-    #[must_use]
-    pub fn nodes(&mut self) -> &mut [Redis] {
-        &mut self.nodes
-    }
-
-    /// The URLs of the nodes.
-    #[must_use]
-    pub fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(Redis::url).collect()
-    }
-
-    /// Waits until every node says that all slots are served and knows all nodes.
-    ///
-    /// # Errors
-    /// Where that takes longer than 30 s.
-    pub fn await_whole(&self) -> Result<()> {
-        let deadline = Instant::now() + CLUSTER_WITHIN;
-        let known = format!("cluster_known_nodes:{}", self.nodes.len());
-        for node in &self.nodes {
-            loop {
-                let info = node.ask("CLUSTER INFO").ok().flatten().unwrap_or_default();
-                if info.contains("cluster_state:ok") && info.lines().any(|line| line == known) {
-                    break;
-                }
-                if Instant::now() > deadline {
-                    bail!("the cluster was not whole within {} s:\n{info}", CLUSTER_WITHIN.as_secs());
-                }
-                std::thread::sleep(Duration::from_millis(50));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -71,6 +71,19 @@ fn a_cluster_serves_every_slot_and_heals() {
     assert_eq!(cluster.nodes()[2].ask("GET foo").unwrap().as_deref(), Some("1"));
 }
 
+#[test]
+fn a_replica_takes_over_from_its_primary() {
+    let mut cluster = RedisCluster::with_replicas(3, Options::default()).unwrap();
+    assert_eq!(cluster.urls().len(), 6);
+    assert_eq!(cluster.primary_of(12182).unwrap(), 2);
+    cluster.nodes()[2].ask("SET foo 1").unwrap();
+    // It is acknowledged before the replica has it.
+    cluster.nodes()[2].ask("WAIT 1 5000").unwrap();
+    cluster.nodes()[2].kill().unwrap();
+    assert_eq!(cluster.await_other_primary(12182, 2).unwrap(), 5);
+    assert_eq!(cluster.nodes()[5].ask("GET foo").unwrap().as_deref(), Some("1"));
+}
+
 #[tokio::test]
 async fn postgres_survives_a_kill_with_its_data() {
     let mut postgres = Postgres::start(Options::default()).unwrap();

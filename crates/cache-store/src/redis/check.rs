@@ -110,7 +110,8 @@ fn doubts_of(router: &Router, info: &str) -> Vec<String> {
         doubts.push("this Redis is a replica: it takes no writes".into());
     }
     if !router.is_cluster() && field(info, "redis_mode") == Some("cluster") {
-        doubts.push("this Redis is a node of a Cluster: say so in the settings, so that its other nodes are used".into());
+        doubts
+            .push("this Redis is a node of a Cluster: say so in the settings, so that its other nodes are used".into());
     }
     if field(info, "aof_last_write_status").is_some_and(|status| status != "ok") {
         doubts.push("Redis could not write its appendonly file the last time".into());

@@ -41,9 +41,8 @@ pub(super) async fn flush(router: &Router, space: &Space, root: &str) -> Result<
     // A namespace that has all keys does not have those of the others, nor the store's own.
     let others = format!("{root}:");
     let is_among_others = space.prefix.starts_with(others.as_bytes());
-    let is_value = |key: &[u8]| {
-        key.starts_with(&space.prefix) && (is_among_others || !key.starts_with(others.as_bytes()))
-    };
+    let is_value =
+        |key: &[u8]| key.starts_with(&space.prefix) && (is_among_others || !key.starts_with(others.as_bytes()));
     let how = if keys.entries_max().is_some() { Forget::Ranked(space) } else { Forget::Keys };
     let count = each_step(router, &format!("{}*", escaped(&space.prefix)), is_value, how).await?;
     // What the index has left are keys that are gone.

@@ -66,7 +66,8 @@ struct News {
 impl Following {
     async fn begin(router: &Router, prefixes: &[Bytes], answer_within: Duration) -> Result<Self, StoreError> {
         let topology = router.topology().await?;
-        let primaries = if router.is_cluster() { Some(ask_primaries(router, &topology.primaries).await?) } else { None };
+        let primaries =
+            if router.is_cluster() { Some(ask_primaries(router, &topology.primaries).await?) } else { None };
         let addresses: Vec<Address> = match &primaries {
             None => topology.primaries.clone(),
             Some(primaries) => primaries
@@ -75,7 +76,8 @@ impl Following {
                 .collect(),
         };
         let told = Arc::new(Told::default());
-        let links = addresses.into_iter().map(|address| connect(router, address, prefixes, answer_within, told.clone()));
+        let links =
+            addresses.into_iter().map(|address| connect(router, address, prefixes, answer_within, told.clone()));
         let following = Self { links: try_join_all(links).await?, told, primaries, answer_within };
         // Only what is so after every primary is followed is what is followed.
         following.hear().await?;
@@ -173,7 +175,10 @@ impl Link {
         let mut connection = self.connection.clone();
         let answer = timeout(answer_within, connection.send_packed_commands(&pipeline, 0, 1)).await;
         let answer = answer.map_err(|_| {
-            StoreError::Unavailable(format!("no answer within {} ms on the link that tells changes", answer_within.as_millis()))
+            StoreError::Unavailable(format!(
+                "no answer within {} ms on the link that tells changes",
+                answer_within.as_millis()
+            ))
         })?;
         match answer.map_err(|error| StoreError::from(Failure::of_lost(&error)))?.pop() {
             Some(Value::ServerError(error)) => Err(Failure::Answered(error).into()),

@@ -26,7 +26,9 @@ impl<'a> Keys<'a> {
         let value = self.space.stored_key(key);
         let slot = slot_of(&value);
         let beside = match self.space.layout {
-            Layout::Spread => [self.aside("l", tag_of(slot)).as_bytes(), self.space.name.as_bytes(), b":", key].concat(),
+            Layout::Spread => {
+                [self.aside("l", tag_of(slot)).as_bytes(), self.space.name.as_bytes(), b":", key].concat()
+            }
             Layout::Slot | Layout::Ranked { .. } => [self.besides().as_bytes(), key].concat(),
         };
         Pair { value, beside, slot }

@@ -29,8 +29,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::{
-    Applied, CacheStore, EnqueueError, Entry, Expected, Got, Held, Holder, LeaseAsk, Notice, Outcome, QueuedWrite, Saved,
-    Space, StoreError, StoreInfo, StoredNamespace, Write,
+    Applied, CacheStore, EnqueueError, Entry, Expected, Got, Held, Holder, LeaseAsk, Notice, Outcome, QueuedWrite,
+    Saved, Space, StoreError, StoreInfo, StoredNamespace, Write,
 };
 use keys::Keys;
 use router::{Call, Router};
@@ -81,7 +81,10 @@ impl RedisStore {
     /// `Refused` where the options cannot be used.
     pub fn new(options: RedisStoreOptions) -> Result<Self, StoreError> {
         if options.root.contains(['{', '}']) {
-            return Err(StoreError::Refused(format!("the root {:?} has a brace, which slots are told by", options.root)));
+            return Err(StoreError::Refused(format!(
+                "the root {:?} has a brace, which slots are told by",
+                options.root
+            )));
         }
         let router = Router::new(&options)?;
         Ok(Self { root: options.root, response_timeout: options.response_timeout, router })

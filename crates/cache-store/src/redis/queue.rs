@@ -110,10 +110,8 @@ pub(super) async fn queued(router: &Router, space: &Space, id: &str) -> Result<O
     let is_number = |text: &str| !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
     match id.split_once('-') {
         Some((time, number))
-            if is_number(time)
-                && is_number(number)
-                && time.parse::<u64>().is_ok()
-                && number.parse::<u64>().is_ok() => {}
+            if is_number(time) && is_number(number) && time.parse::<u64>().is_ok() && number.parse::<u64>().is_ok() => {
+        }
         _ => return Ok(None),
     }
     let keys = Keys::of(space);
@@ -136,4 +134,3 @@ pub(super) async fn queued(router: &Router, space: &Space, id: &str) -> Result<O
     let outcome = write::decode(&mut Fields::new(outcome.collect()))?;
     Ok(Some(QueuedWrite::Ended(outcome)))
 }
-

@@ -40,12 +40,7 @@ pub(super) async fn get(
 }
 
 /// Reads a key and what is beside it in one step.
-async fn get_whole(
-    router: &Router,
-    space: &Space,
-    pair: &Pair,
-    lease: Option<&LeaseAsk>,
-) -> Result<Got, StoreError> {
+async fn get_whole(router: &Router, space: &Space, pair: &Pair, lease: Option<&LeaseAsk>) -> Result<Got, StoreError> {
     let keys = Keys::of(space);
     let mut command = GET.call(&keys.with_index(&[&pair.value, &pair.beside]));
     keys.describe(&mut command);

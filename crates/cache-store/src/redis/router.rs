@@ -254,8 +254,7 @@ impl Router {
                 }
                 continue;
             }
-            let answers: Vec<Value> =
-                values.by_ref().take(count * steps).skip(steps - 1).step_by(steps).collect();
+            let answers: Vec<Value> = values.by_ref().take(count * steps).skip(steps - 1).step_by(steps).collect();
             let Some(Value::ServerError(error)) = answers.iter().find(|value| matches!(value, Value::ServerError(_)))
             else {
                 own.for_each(drop);
@@ -310,9 +309,10 @@ impl Router {
     /// Sends one command to every primary: its answer, or its failure, and where it came from.
     pub(super) async fn on_primaries(&self, command: &Cmd) -> Result<Vec<(Address, Answer)>, Failure> {
         let topology = self.topology().await?;
-        let calls = topology.primaries.iter().map(|address| async move {
-            (address.clone(), self.on(address, vec![command.clone()]).await)
-        });
+        let calls = topology
+            .primaries
+            .iter()
+            .map(|address| async move { (address.clone(), self.on(address, vec![command.clone()]).await) });
         Ok(join_all(calls).await)
     }
 

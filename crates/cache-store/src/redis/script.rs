@@ -11,10 +11,8 @@ macro_rules! script {
 
 pub(super) static GET: LazyLock<Script> = script!("lua/space.lua", "lua/rank.lua", "lua/get.lua");
 pub(super) static READ: LazyLock<Script> = script!("lua/space.lua", "lua/rank.lua", "lua/read.lua");
-pub(super) static WRITE: LazyLock<Script> =
-    script!("lua/space.lua", "lua/rank.lua", "lua/change.lua", "lua/write.lua");
-pub(super) static APPLY: LazyLock<Script> =
-    script!("lua/space.lua", "lua/rank.lua", "lua/change.lua", "lua/apply.lua");
+pub(super) static WRITE: LazyLock<Script> = script!("lua/space.lua", "lua/rank.lua", "lua/change.lua", "lua/write.lua");
+pub(super) static APPLY: LazyLock<Script> = script!("lua/space.lua", "lua/rank.lua", "lua/change.lua", "lua/apply.lua");
 pub(super) static RAISE: LazyLock<Script> = script!("lua/space.lua", "lua/rank.lua", "lua/raise.lua");
 pub(super) static SHRINK: LazyLock<Script> = script!("lua/space.lua", "lua/rank.lua", "lua/shrink.lua");
 pub(super) static FORGET: LazyLock<Script> = script!("lua/space.lua", "lua/rank.lua", "lua/forget.lua");
