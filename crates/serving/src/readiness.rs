@@ -30,6 +30,8 @@ pub struct ReadinessReport {
     pub conditions: Vec<ConditionState>,
     /// What is wrong and does not keep the process from serving, by name.
     pub troubles: Vec<Trouble>,
+    /// What is good to know of what the process works on, by name.
+    pub notes: BTreeMap<String, String>,
 }
 
 /// Something that is wrong now, and that people should know.
@@ -63,6 +65,8 @@ struct State {
     conditions: BTreeMap<String, Held>,
     /// By name: the reason, and since when.
     troubles: BTreeMap<String, (String, Instant)>,
+    /// By name: what it is good to know.
+    notes: BTreeMap<String, String>,
     draining: bool,
 }
 
@@ -116,7 +120,8 @@ impl Readiness {
             since_s: since.elapsed().as_secs(),
         };
         let troubles = state.troubles.iter().map(trouble).collect();
-        ReadinessReport { ready: state.serves(""), draining: state.draining, conditions, troubles }
+        let notes = state.notes.clone();
+        ReadinessReport { ready: state.serves(""), draining: state.draining, conditions, troubles, notes }
     }
 
     /// Shows a trouble of that name, or that it is over (none). Unlike a condition it is no ground to stop serving.
@@ -132,6 +137,14 @@ impl Readiness {
                 }
             }
             // Nobody who follows health has to look again.
+            false
+        });
+    }
+
+    /// Shows something that is good to know of what the process works on, under a name.
+    pub fn note(&self, name: &str, text: impl Into<String>) {
+        self.state.send_if_modified(|state| {
+            state.notes.insert(name.to_owned(), text.into());
             false
         });
     }
@@ -266,6 +279,8 @@ mod tests {
         );
         readiness.trouble("page-events/3", None);
         assert_eq!(readiness.report().troubles, []);
+        readiness.note("cache: durability", "nothing is lost");
+        assert_eq!(readiness.report().notes["cache: durability"], "nothing is lost");
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@ use headwater_serving::settings::augment_clap;
 
 use crate::commands::{generate, publish, rebuild, stats, verdict};
 use crate::resume;
+use crate::roles::Roles;
 
 /// What is built with planted bugs is no release, and says so.
 const VERSION: &str = match headwater_planted::ON {
@@ -65,6 +66,6 @@ fn role() -> Arg {
         .value_delimiter(',')
         .required(true)
         .action(ArgAction::Append)
-        .value_parser(["ingest", "processor", "stats"])
+        .value_parser(Roles::NAMES)
         .help("Which services this process runs, separated by commas")
 }

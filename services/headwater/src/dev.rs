@@ -6,7 +6,8 @@ use clap::ArgMatches;
 use headwater_serving::Settings;
 use jiff::Timestamp;
 
-use crate::platform::{self, Roles, Running};
+use crate::platform::{self, Running};
+use crate::roles::Roles;
 use crate::{outside, settings};
 
 /// Runs every role on embedded stores until a signal, and a generator beside them.
@@ -16,10 +17,9 @@ pub(crate) async fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     settings.topics.partitions = settings.dev.partitions;
-    let outside = outside::embedded(&settings, settings.dev.data.as_deref())?;
-    let roles = Roles { ingest: true, processor: true, stats: true };
+    let systems = outside::embedded(&settings, settings.dev.data.as_deref())?;
     let told = settings.clone();
-    platform::run(settings, roles, outside, move |running| beside(told, running)).await?;
+    platform::run(settings, Roles::all(), systems, move |running| beside(told, running)).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -36,7 +36,7 @@ async fn beside(settings: Settings, running: Running) {
     }
 }
 
-/// Where it is, and three calls that work when they are pasted.
+/// Where it is, and some calls that work when they are pasted.
 fn greeting(settings: &Settings, running: &Running, now: Timestamp) -> String {
     let (grpc, http) = (running.grpc, running.http);
     let token =
@@ -70,6 +70,10 @@ Paste into another terminal (no grpcurl? `tools/setup grpcurl` puts one into .to
   {call} '{{"queries":[{{"stream":"page-events","stat":"top_pages","window":"300s"}},{{"stream":"page-events","stat":"active_users","window":"300s"}},{{"stream":"transactions","stat":"account_total"}}]}}' {grpc} headwater.stats.v1.StatsService/GetStats
 
   {call} '{{"stream":"page-events","start_time":"{now:.0}","page_size":3}}' {grpc} headwater.stats.v1.StatsService/QueryHistory
+
+  {call} '{{"key":"aGVsbG8=","value":"d29ybGQ="}}' {grpc} headwater.cache.v1.CacheService/Set
+
+  {call} '{{"key":"aGVsbG8="}}' {grpc} headwater.cache.v1.CacheService/Get
 "#
     )
 }

@@ -8,6 +8,7 @@ mod outside;
 mod page;
 mod platform;
 mod resume;
+mod roles;
 mod serve;
 mod settings;
 

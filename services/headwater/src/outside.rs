@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use headwater_cache_store::CacheStore;
+use headwater_cache_store::memory::{MemoryStore, MemoryStoreOptions};
+use headwater_cache_store::redis::{RedisStore, RedisStoreOptions};
 use headwater_event_log::kafka::{KafkaLog, KafkaOptions};
 use headwater_event_log::registry::{ConfluentRegistry, SqliteRegistry};
 use headwater_event_log::sqlite::{SqliteLog, SqliteLogOptions};
@@ -15,14 +18,54 @@ use headwater_live::redis::{RedisLive, RedisOptions};
 use headwater_processor::Outside;
 use headwater_serving::Settings;
 
+use crate::roles::Roles;
+
 const CLIENT_ID: &str = "headwater";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const REDIS_RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The frame that stands before a message, at most: magic byte, id, and indexes of nested messages.
 const FRAME_BYTES_MAX: usize = 1024;
 
-/// Kafka, a Schema Registry, Postgres and Redis. None of them needs to be there yet.
-pub(crate) fn production(settings: &Settings) -> anyhow::Result<Outside> {
+/// The systems that the roles of a process work on.
+pub(crate) struct Systems {
+    /// Of roles that work on events.
+    pub(crate) events: Option<Outside>,
+    /// Of the cache.
+    pub(crate) cache: Option<Arc<dyn CacheStore>>,
+}
+
+/// Kafka, a Schema Registry, Postgres and Redis, as far as the roles need them. None of them needs to be there yet.
+pub(crate) fn production(settings: &Settings, roles: Roles) -> anyhow::Result<Systems> {
+    let events = roles.need_events().then(|| events(settings)).transpose()?;
+    let cache = roles.cache.then(|| cache(settings)).transpose()?;
+    Ok(Systems { events, cache })
+}
+
+fn cache(settings: &Settings) -> anyhow::Result<Arc<dyn CacheStore>> {
+    let cache = &settings.cache;
+    let (url, cluster) = match &cache.redis_url {
+        Some(url) => (url, cache.redis_cluster),
+        None => (&settings.redis.url, settings.redis.cluster),
+    };
+    let timeout = Duration::from_millis(cache.timeout_ms);
+    let store = RedisStore::new(RedisStoreOptions {
+        urls: url.split(',').map(|url| url.trim().to_owned()).collect(),
+        cluster,
+        root: cache_root(settings),
+        connect_timeout: timeout,
+        response_timeout: timeout,
+    })
+    .context("cache.redis_url")?;
+    Ok(Arc::new(store))
+}
+
+/// What every key of the cache's store begins with.
+pub(crate) fn cache_root(settings: &Settings) -> String {
+    format!("{}:cache", settings.cache.prefix)
+}
+
+/// Kafka, a Schema Registry, Postgres and Redis: what roles that work on events need.
+pub(crate) fn events(settings: &Settings) -> anyhow::Result<Outside> {
     let kafka = &settings.kafka;
     let log = KafkaLog::connect(KafkaOptions {
         properties: (*kafka.properties).clone(),
@@ -60,8 +103,9 @@ pub(crate) fn production(settings: &Settings) -> anyhow::Result<Outside> {
     Ok(Outside { log: Arc::new(log), registry: Arc::new(registry), history: Arc::new(history), live: Arc::new(live) })
 }
 
-/// The embedded stores, in a folder or in memory. Live statistics are in memory, and are replayed from the history.
-pub(crate) fn embedded(settings: &Settings, data: Option<&Path>) -> anyhow::Result<Outside> {
+/// The embedded stores, in a folder or in memory. Live statistics are in memory, and are replayed from the history; so is
+/// the cache, which begins empty.
+pub(crate) fn embedded(settings: &Settings, data: Option<&Path>) -> anyhow::Result<Systems> {
     if let Some(data) = data {
         std::fs::create_dir_all(data).with_context(|| format!("dev.data: {} cannot be made", data.display()))?;
     }
@@ -72,5 +116,8 @@ pub(crate) fn embedded(settings: &Settings, data: Option<&Path>) -> anyhow::Resu
     let registry = SqliteRegistry::open(file("registry.sqlite3").as_deref()).context("the schema registry")?;
     let history = SqliteHistory::open(file("history.sqlite3").as_deref()).context("the history")?;
     let live = MemoryLive::new(settings.stats.window_max_s * 1000);
-    Ok(Outside { log: Arc::new(log), registry: Arc::new(registry), history: Arc::new(history), live: Arc::new(live) })
+    let events =
+        Outside { log: Arc::new(log), registry: Arc::new(registry), history: Arc::new(history), live: Arc::new(live) };
+    let cache = MemoryStore::new(MemoryStoreOptions { bytes_max: settings.cache.memory_bytes_max });
+    Ok(Systems { events: Some(events), cache: Some(Arc::new(cache)) })
 }

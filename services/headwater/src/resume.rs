@@ -44,7 +44,7 @@ pub(crate) async fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let partition = *matches.get_one::<i32>("partition").context("clap asks for it")?;
     let from_end = matches.get_one::<String>("from").is_some_and(|from| from == "end");
     let stream = contracts.stream(name).with_context(|| format!("there is no stream {name}"))?;
-    let outside = outside::production(&settings)?;
+    let outside = outside::events(&settings)?;
 
     let marks = outside.log.watermarks(name, partition).await?;
     let progress = outside.history.progress(&stream.schema).await?;

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::ArgMatches;
 
-use crate::platform::{self, Roles};
-use crate::{outside, settings};
+use crate::roles::Roles;
+use crate::{outside, platform, settings};
 
 /// Runs the roles until a signal.
 pub(crate) async fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -14,12 +14,8 @@ pub(crate) async fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let names: Vec<&str> = matches.get_many::<String>("role").into_iter().flatten().map(String::as_str).collect();
-    let roles = Roles {
-        ingest: names.contains(&"ingest"),
-        processor: names.contains(&"processor"),
-        stats: names.contains(&"stats"),
-    };
-    let outside = outside::production(&settings)?;
-    platform::run(settings, roles, outside, |_| async {}).await?;
+    let roles = Roles::named(&names);
+    let systems = outside::production(&settings, roles)?;
+    platform::run(settings, roles, systems, |_| async {}).await?;
     Ok(ExitCode::SUCCESS)
 }

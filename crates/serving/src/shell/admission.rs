@@ -1,4 +1,6 @@
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -6,9 +8,10 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use headwater_domain::Reason;
 use http::HeaderMap;
-use http_body_util::BodyExt;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth::Auth;
@@ -91,10 +94,31 @@ async fn pass(State(admission): State<Admission>, request: Request, next: Next) 
             Problem::new(Reason::DeadlineExceeded, detail).into_response()
         }
     };
-    answer.map(|body| {
-        Body::new(body.map_frame(move |frame| {
-            let _kept = &place;
-            frame
-        }))
-    })
+    answer.map(|body| Body::new(Placed { body, _place: place }))
+}
+
+/// An answer's body, which gives the call's place back once it is sent or given up.
+struct Placed {
+    body: Body,
+    _place: Place,
+}
+
+impl HttpBody for Placed {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
