@@ -8,6 +8,8 @@ PROFILE ?= dev
 TEST_ARGS ?=
 # Arguments of headwater-faults run, for example: make faults FAULTS_ARGS="--plan short --seed 7"
 FAULTS_ARGS ?=
+# Arguments of headwater-bench run, for example: make bench BENCH_ARGS="cache-l1-hit-8 --rounds 9"
+BENCH_ARGS ?=
 
 # By --bin and not by --package: then cargo chooses features for the whole workspace, and what one command compiled the
 # next one uses.
@@ -16,7 +18,7 @@ built := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 pid_file := target/run.pid
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test faults lint parts stop clean
+.PHONY: help run build test faults bench lint parts stop clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +41,11 @@ faults: ## Kill every part of the real stack under load, again and again, and ch
 	@tools/setup test
 	cargo build --profile $(PROFILE) --bin headwater --bin headwater-faults --bin headwater-check
 	$(built)/headwater-faults run $(FAULTS_ARGS)
+
+bench: ## Measure the product and its floors by turns, optimised
+	@tools/setup test
+	cargo build --release --bin headwater --bin headwater-bench
+	target/release/headwater-bench run $(BENCH_ARGS)
 
 lint: ## Check formatting, lints, contracts, generated code and house rules
 	@tools/setup lint

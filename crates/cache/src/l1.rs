@@ -140,7 +140,8 @@ impl L1 {
         let kept =
             Kept { value: entry.value.clone(), fresh_until, read_at: ticket.at, epoch, kept_stale: self.kept_stale };
         self.bytes.fetch_add(size_of(key, &kept), Ordering::Relaxed);
-        self.kept.insert(key.clone(), Arc::new(kept));
+        // A copy, since a caller's key is often a piece of a whole request, which would be kept with it.
+        self.kept.insert(Bytes::copy_from_slice(key), Arc::new(kept));
     }
 
     /// The key changed, whoever changed it: what L1 has of it is gone, and what is being read of it will not enter.

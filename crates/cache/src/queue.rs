@@ -37,7 +37,7 @@ impl Default for QueuedKeys {
 
 impl QueuedKeys {
     pub(crate) fn add(&self, namespace: &str, id: &str, write: &Write) {
-        self.keys.insert(format!("{namespace} {id}"), (write.key.clone(), value_of(write)));
+        self.keys.insert(format!("{namespace} {id}"), (Bytes::copy_from_slice(&write.key), value_of(write)));
     }
 
     fn get(&self, namespace: &str, id: &str) -> Option<(Bytes, Option<Etag>)> {

@@ -25,7 +25,7 @@ impl Ranks {
         }
         let has_room = reads.len() < self.keys_max;
         if has_room {
-            reads.insert(key.clone(), count);
+            reads.insert(Bytes::copy_from_slice(key), count);
         }
         has_room
     }
