@@ -74,6 +74,9 @@ pub enum CacheError {
         /// How long that is remembered, in milliseconds.
         for_ms: u64,
     },
+    /// As many loads are under way as may be.
+    #[error("{0} loads are under way, which is the most (cache.loads_max)")]
+    TooManyLoads(usize),
     /// A fault of the cache's own.
     #[error("{0}")]
     Internal(String),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::error::CacheError;
@@ -20,6 +21,9 @@ pub(crate) struct Landed {
 pub(crate) struct Flight {
     /// Its place among all beginnings of this process: it answers those who asked before.
     began: u64,
+    /// What has changed since may not have been noticed: when it began, and the coherence's epoch then.
+    pub(crate) began_at: Instant,
+    pub(crate) epoch: u64,
     landed: watch::Receiver<Option<Landed>>,
 }
 
@@ -27,9 +31,9 @@ pub(crate) struct Flight {
 pub(crate) type Tell = watch::Sender<Option<Landed>>;
 
 impl Flight {
-    pub(crate) fn new(began: u64) -> (Arc<Self>, Tell) {
+    pub(crate) fn new(began: u64, began_at: Instant, epoch: u64) -> (Arc<Self>, Tell) {
         let (tell, landed) = watch::channel(None);
-        (Arc::new(Self { began, landed }), tell)
+        (Arc::new(Self { began, began_at, epoch, landed }), tell)
     }
 
     /// Waits for the end. None where it does not answer somebody who asked at `asked`: what it read may be older than a

@@ -33,6 +33,11 @@ impl Lag {
         }
     }
 
+    /// A write changed nothing that would be noticed.
+    pub(crate) fn forget(&self, prefix: &[u8], key: &[u8]) {
+        self.sent.lock().remove(&self.hash(prefix, key));
+    }
+
     /// A change was noticed: how long after the write of this process, if there was one.
     pub(crate) fn noticed(&self, prefix: &[u8], key: &[u8]) -> Option<Duration> {
         let mut sent = self.sent.lock();

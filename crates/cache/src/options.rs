@@ -27,7 +27,8 @@ pub struct CacheOptions {
     pub breaker_pause: Duration,
     /// How long a load may take.
     pub load_timeout: Duration,
-    /// Loads at once at most, of all namespaces together; one more fails at once.
+    /// Loads at once at most, of all namespaces together, those of other replicas that are waited for included; one more
+    /// fails at once.
     pub loads_max: usize,
     /// How often ranks that hits of L1 raised are told to the store.
     pub ranks_flush_every: Duration,

@@ -192,14 +192,19 @@ impl Cache {
 
     /// The read of a key that is under way, or one that begins now; whether it is the latter.
     fn join(&self, namespace: &Arc<Namespace>, key: &Bytes) -> (Arc<Flight>, bool) {
-        let epoch = self.coherence().epoch();
+        let (epoch, now) = (self.coherence().epoch(), Instant::now());
         let mut stripe = namespace.l1.stripe(key);
-        if let Some(flight) = stripe.flights.get(key) {
+        // A load may take long: one that began before the bound is joined only while changes of its key would be known.
+        let is_joined = |flight: &&Arc<Flight>| {
+            now.saturating_duration_since(flight.began_at) < self.options().staleness_max
+                || self.coherence().vouches(flight.epoch, now)
+        };
+        if let Some(flight) = stripe.flights.get(key).filter(is_joined) {
             return (Arc::clone(flight), false);
         }
-        let (flight, tell) = Flight::new(self.next_beginning());
+        let (flight, tell) = Flight::new(self.next_beginning(), now, epoch);
         stripe.flights.insert(key.clone(), Arc::clone(&flight));
-        let ticket = stripe.ticket(epoch, Instant::now());
+        let ticket = stripe.ticket(epoch, now);
         drop(stripe);
         let leave = Leave { namespace: Arc::clone(namespace), key: key.clone(), flight: Arc::clone(&flight) };
         let cache = self.clone();

@@ -1,9 +1,11 @@
 //! One read of a key in the store, and through it to the namespace's loader.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use headwater_cache_store::{self as store, Condition, Entry, LeaseAsk, Op, Write};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -57,6 +59,8 @@ impl Cache {
         let token = new_token();
         let until = Instant::now() + self.options().load_timeout + LEASE_SLACK;
         let mut is_first = true;
+        // Taken once there is something to load or to wait for, and kept to the end.
+        let mut place = None;
         loop {
             let seen = match self.see(namespace, key, &token, is_first.then_some(ticket)).await {
                 Ok(seen) => seen,
@@ -70,6 +74,18 @@ impl Cache {
             let is_served = meanwhile.is_some();
             if let Some(entry) = meanwhile {
                 land(Ok(Answer::stored(entry, Outcome::Stale, Layer::L2)), true);
+            }
+            if place.is_none() {
+                place = self.may_load();
+            }
+            if place.is_none() {
+                if let Seen::Leased(_) = seen {
+                    self.give_up(namespace, key, &token).await;
+                }
+                if !is_served {
+                    land(Err(CacheError::TooManyLoads(self.options().loads_max)), true);
+                }
+                return;
             }
             if let Seen::Leased(_) = seen {
                 let loaded = self.load(namespace, loader.as_ref(), key, token).await;
@@ -163,21 +179,17 @@ impl Cache {
         let policy = &namespace.info.policy;
         let began = Instant::now();
         let limit = self.options().load_timeout;
-        let (loaded, outcome) = match self.may_load() {
-            None => (Err(LoadError("too many loads are under way".into())), "refused"),
-            Some(_permit) => match timeout(limit, loader.load(key)).await {
-                Err(_) => (Err(LoadError(format!("it took longer than {} ms", limit.as_millis()))), "cut"),
-                Ok(Ok(Some(loaded))) if loaded.value.len() as u64 > policy.value_bytes_max => {
-                    let (bytes, most) = (loaded.value.len(), policy.value_bytes_max);
-                    (
-                        Err(LoadError(format!("it has {bytes} bytes, {most} at most are kept (value_bytes_max)"))),
-                        "large",
-                    )
-                }
-                Ok(Ok(Some(loaded))) => (Ok(Some(loaded)), "loaded"),
-                Ok(Ok(None)) => (Ok(None), "nothing"),
-                Ok(Err(error)) => (Err(error), "failed"),
-            },
+        let load = AssertUnwindSafe(loader.load(key)).catch_unwind();
+        let (loaded, outcome) = match timeout(limit, load).await {
+            Err(_) => (Err(LoadError(format!("it took longer than {} ms", limit.as_millis()))), "cut"),
+            Ok(Err(_)) => (Err(LoadError("the loader panicked".into())), "failed"),
+            Ok(Ok(Ok(Some(loaded)))) if loaded.value.len() as u64 > policy.value_bytes_max => {
+                let (bytes, most) = (loaded.value.len(), policy.value_bytes_max);
+                (Err(LoadError(format!("it has {bytes} bytes, {most} at most are kept (value_bytes_max)"))), "large")
+            }
+            Ok(Ok(Ok(Some(loaded)))) => (Ok(Some(loaded)), "loaded"),
+            Ok(Ok(Ok(None))) => (Ok(None), "nothing"),
+            Ok(Ok(Err(error))) => (Err(error), "failed"),
         };
         let labels = [name(&namespace.info.name), label("outcome", outcome)];
         self.measures().load_s.record(began.elapsed().as_secs_f64(), &labels);
@@ -190,14 +202,22 @@ impl Cache {
                 (text, Err(CacheError::LoadFailed { why, for_ms: policy.negative_ttl_ms }))
             }
         };
-        let told = match policy.negative_ttl_ms {
-            0 => self.store().release(&namespace.space, key, token).await,
-            for_ms => self.store().deny(&namespace.space, key, token, &remembered, for_ms).await,
-        };
-        if let Err(error) = told {
-            tracing::debug!(%error, "what a loader said is not remembered");
+        match policy.negative_ttl_ms {
+            0 => self.give_up(namespace, key, token).await,
+            for_ms => {
+                if let Err(error) = self.store().deny(&namespace.space, key, token, &remembered, for_ms).await {
+                    tracing::debug!(%error, "what a loader said is not remembered");
+                }
+            }
         }
         result
+    }
+
+    /// Lets another load the key.
+    async fn give_up(&self, namespace: &Namespace, key: &[u8], token: &[u8]) {
+        if let Err(error) = self.store().release(&namespace.space, key, token).await {
+            tracing::debug!(%error, "a lease is left to its end");
+        }
     }
 }
 

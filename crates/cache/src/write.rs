@@ -80,6 +80,11 @@ impl Cache {
         let outcomes = self.store().write(&namespace.space, writes).await;
         drop(forget);
         self.judge(outcomes.iter().map(|outcome| outcome.as_ref().err()));
+        for (write, outcome) in writes.iter().zip(&outcomes) {
+            if !changes(write, outcome) {
+                self.lag().forget(&namespace.space.prefix, &write.key);
+            }
+        }
         let results = writes.iter().zip(outcomes).map(|(write, outcome)| namespace.written(write, outcome));
         results.map(|result| result.map(Written::Done)).collect()
     }
@@ -169,6 +174,15 @@ impl Namespace {
                 ),
             }),
         }
+    }
+}
+
+/// Whether a write changed its key.
+fn changes(write: &Write, outcome: &Result<Outcome, StoreError>) -> bool {
+    match (outcome, &write.op) {
+        (Ok(Outcome::Done(done)), Op::Touch { .. } | Op::Delete) => done.existed,
+        (Ok(Outcome::Done(_)), _) => true,
+        _ => false,
     }
 }
 

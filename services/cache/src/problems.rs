@@ -18,7 +18,7 @@ pub(crate) fn problem(error: CacheError) -> Problem {
         CacheError::NamespaceExists(name) => {
             Problem::new(Reason::NamespaceExists, detail).with_metadata("namespace", name)
         }
-        CacheError::TooManyWatches(most) => {
+        CacheError::TooManyWatches(most) | CacheError::TooManyLoads(most) => {
             Problem::new(Reason::Overloaded, detail).with_metadata("limit", most.to_string())
         }
         CacheError::NamespaceFixed(_) | CacheError::TooManyNamespaces(_) => {

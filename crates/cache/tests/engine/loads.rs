@@ -8,7 +8,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::world::{Replica, bytes, options, replica, store};
 
-/// Takes two seconds; has what is asked for, nothing for "nothing", fails for "broken", never ends for "endless".
+/// Takes two seconds; has what is asked for, nothing for "nothing", fails for "broken", panics for "panic", never ends for
+/// "endless".
 #[derive(Default)]
 struct Slow {
     loads: AtomicUsize,
@@ -22,6 +23,7 @@ impl Loader for Slow {
         match key {
             b"nothing" => Ok(None),
             b"broken" => Err(LoadError("the source is broken".into())),
+            b"panic" => panic!("as it was told to"),
             b"endless" => std::future::pending().await,
             _ => Ok(Some(Loaded { value: bytes(&format!("load {count}")), ttl_ms: None })),
         }
@@ -137,4 +139,29 @@ async fn stale_values_are_served_while_one_loads_anew() {
     sleep(Duration::from_secs(3)).await;
     assert_eq!(two.value("k").await.as_deref(), Some("load 2"));
     assert_eq!(loader.loads.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loader_that_panics_has_failed() {
+    let (loader, one, two) = two_replicas(PolicyPatch { negative_ttl_ms: Some(0), ..Default::default() }).await;
+    assert!(matches!(one.get("panic").await, Err(CacheError::LoadFailed { .. })));
+    assert!(matches!(two.get("panic").await, Err(CacheError::LoadFailed { .. })));
+    assert_eq!(loader.loads.load(Ordering::Relaxed), 2, "with a negative ttl of 0 nothing is remembered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_loads_than_may_be_fail_at_once_and_are_not_remembered() {
+    let (store, loader) = (store(), Arc::new(Slow::default()));
+    let declared = Declared { loader: Some(Arc::clone(&loader) as Arc<dyn Loader>), ..Declared::new("default") };
+    let few = headwater_cache::CacheOptions { loads_max: 2, ..options() };
+    let one = replica(&store, few, vec![declared]).await;
+    let under_way = [read(&one, "a"), read(&one, "b")];
+    sleep(Duration::from_millis(100)).await;
+    let began = Instant::now();
+    assert_eq!(one.get("c").await.unwrap_err(), CacheError::TooManyLoads(2));
+    assert!(began.elapsed() < Duration::from_millis(50));
+    for read in under_way {
+        assert!(read.await.unwrap().unwrap().value.is_some());
+    }
+    assert!(one.get("c").await.unwrap().value.is_some());
 }
