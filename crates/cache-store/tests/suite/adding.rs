@@ -136,8 +136,8 @@ pub(crate) async fn what_is_added_keeps_or_gets_its_time(world: &World) {
 pub(crate) async fn nothing_is_lost_when_many_add(world: &World) {
     for layout in LAYOUTS {
         let space = Arc::new(world.space(layout));
-        let tasks = (0..8).map(|_| {
-            let (store, space) = (Arc::clone(&world.store), Arc::clone(&space));
+        let tasks = (0..8).map(|n| {
+            let (store, space) = (world.replica(n), Arc::clone(&space));
             tokio::spawn(async move {
                 let writes = [write("a", add(1)), write("b", add(-1)), write("a", add(1))];
                 for _ in 0..25 {

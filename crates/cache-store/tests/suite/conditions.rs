@@ -141,7 +141,7 @@ pub(crate) async fn of_many_at_once_one_is_first(world: &World) {
         for round in 0..10 {
             let key = format!("{round}");
             let tasks = (0..16).map(|n| {
-                let (store, space) = (Arc::clone(&world.store), Arc::clone(&space));
+                let (store, space) = (world.replica(n), Arc::clone(&space));
                 let writes = [write(&key, put_if(&n.to_string(), None, Condition::Absent))];
                 tokio::spawn(async move { store.write(&space, &writes).await.remove(0).unwrap() })
             });

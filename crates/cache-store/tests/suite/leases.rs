@@ -213,7 +213,7 @@ pub(crate) async fn of_many_who_ask_one_has_the_lease(world: &World) {
         let space = Arc::new(world.space(layout));
         for round in 0..10 {
             let tasks = (0..16).map(|n| {
-                let (store, space) = (Arc::clone(&world.store), Arc::clone(&space));
+                let (store, space) = (world.replica(n), Arc::clone(&space));
                 let asked = LeaseAsk { token: format!("{n}").into(), for_ms: LONG_MS };
                 tokio::spawn(async move { store.get(&space, &[b'k', round], Some(&asked)).await.unwrap().is_leased })
             });

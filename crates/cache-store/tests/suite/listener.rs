@@ -26,7 +26,7 @@ impl Listener {
     /// Follows what is at keys of these namespaces, and waits until it is told.
     pub(crate) async fn of(world: &World, spaces: &[&Space]) -> Self {
         let prefixes = spaces.iter().map(|space| space.prefix.clone()).collect();
-        Self::to(world.name, &world.store, prefixes).await
+        Self::to(world.name, &world.other, prefixes).await
     }
 
     pub(crate) async fn to(name: &'static str, store: &Arc<dyn CacheStore>, prefixes: Vec<Bytes>) -> Self {
@@ -50,7 +50,9 @@ impl Listener {
         let began = Instant::now();
         while !is_so(&self.log.lock()) {
             if began.elapsed() > WAIT_MAX {
-                panic!("{}: {what}: not told within {WAIT_MAX:?}: {:?}", self.name, self.notices());
+                let notices = self.notices();
+                let last = &notices[notices.len().saturating_sub(10)..];
+                panic!("{}: {what}: not told within {WAIT_MAX:?}, but {} notices: {last:?}", self.name, notices.len());
             }
             sleep(Duration::from_millis(1)).await;
         }
@@ -75,13 +77,16 @@ impl Listener {
 
     /// Whether it was told that this key, or everything, changed.
     pub(crate) fn is_told(&self, space: &Space, key: &str) -> bool {
-        is_told(&self.log.lock(), &space.stored_key(key.as_bytes()))
+        is_told(self.log.lock().iter().map(|(_, notice)| notice), &space.stored_key(key.as_bytes()))
     }
 
-    /// Waits until it is told of a key.
-    pub(crate) async fn hears_of(&self, space: &Space, key: &str) {
+    /// Waits until it is told of a key, at that time or later.
+    pub(crate) async fn hears_of(&self, space: &Space, key: &str, from: Instant) {
         let stored = space.stored_key(key.as_bytes());
-        self.until(&format!("{key} changed"), |log| is_told(log, &stored)).await;
+        self.until(&format!("{key} changed"), |log| {
+            is_told(log.iter().filter(|(told, _)| *told >= from).map(|(_, notice)| notice), &stored)
+        })
+        .await;
     }
 
     /// Ends the following, and gives why it ended.
@@ -91,8 +96,8 @@ impl Listener {
     }
 }
 
-fn is_told(log: &[(Instant, Notice)], stored: &[u8]) -> bool {
-    log.iter().any(|(_, notice)| match notice {
+fn is_told<'a>(mut notices: impl Iterator<Item = &'a Notice>, stored: &[u8]) -> bool {
+    notices.any(|notice| match notice {
         Notice::Changed(keys) => keys.iter().any(|key| key == stored),
         Notice::Everything => true,
         Notice::Begun | Notice::Heard(_) => false,

@@ -8,6 +8,7 @@ mod following;
 mod leases;
 mod listener;
 mod memory_only;
+mod model;
 mod namespaces;
 mod queue;
 mod ranked;
@@ -17,7 +18,7 @@ mod world;
 
 use world::World;
 
-/// Runs each case on each store. A Cluster takes seconds to start, so that all cases share one there.
+/// Runs each case on each store, in a world of its own. A Cluster takes seconds to start, so that all cases share one.
 macro_rules! suite {
     ($($module:ident::$case:ident,)*) => {
         mod memory {
@@ -25,6 +26,41 @@ macro_rules! suite {
             async fn $case() {
                 crate::$module::$case(&crate::World::memory()).await;
             })*
+
+            #[test]
+            fn it_does_as_the_model_does() {
+                crate::model::memory_does_as_the_model_does();
+            }
+        }
+
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                crate::$module::$case(&crate::World::redis()).await;
+            })*
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn it_does_as_the_model_does() {
+                crate::model::a_store_does_as_the_model_does(&crate::World::redis()).await;
+            }
+        }
+
+        mod cluster {
+            use futures::{FutureExt, StreamExt, future::LocalBoxFuture, stream};
+            use headwater_testkit::{Options, RedisCluster};
+
+            /// Cases that run at once.
+            const AT_ONCE: usize = 8;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn every_case_holds_on_a_cluster() {
+                let cluster = RedisCluster::with_replicas(3, Options::default()).unwrap();
+                let cases: Vec<LocalBoxFuture<'_, ()>> = vec![
+                    $(async { crate::$module::$case(&crate::World::cluster(cluster.urls())).await }.boxed_local(),)*
+                ];
+                stream::iter(cases).buffer_unordered(AT_ONCE).collect::<()>().await;
+                crate::model::a_store_does_as_the_model_does(&crate::World::cluster(cluster.urls())).await;
+            }
         }
     };
 }

@@ -1,7 +1,5 @@
 //! Namespaces that are saved in the store.
 
-use std::sync::Arc;
-
 use futures::future::join_all;
 use headwater_cache_store::{Expected, Saved, StoredNamespace};
 
@@ -56,7 +54,7 @@ pub(crate) async fn there_are_not_too_many(world: &World) {
 pub(crate) async fn of_many_who_save_one_wins(world: &World) {
     for expected in [Expected::Absent, Expected::Revision(1), Expected::Revision(2)] {
         let savers = (0..10).map(|n: u8| {
-            let store = Arc::clone(&world.store);
+            let store = world.replica(usize::from(n));
             tokio::spawn(async move { (n, store.save_namespace("a", &[n], expected, 10).await.unwrap()) })
         });
         let mut winners = Vec::new();

@@ -131,7 +131,7 @@ pub(crate) async fn two_enqueue_and_order_holds(world: &World) {
     for layout in QUEUED {
         let space = Arc::new(world.space(layout));
         let enqueuers = (0..2).map(|who| {
-            let (store, space) = (Arc::clone(&world.store), Arc::clone(&space));
+            let (store, space) = (world.replica(who), Arc::clone(&space));
             tokio::spawn(async move {
                 // Each sees only its own order; between the two there is one, too.
                 for n in 0..EACH {
@@ -221,7 +221,7 @@ pub(crate) async fn many_appliers_apply_each_once(world: &World) {
     let space = Arc::new(world.space(Layout::Slot));
     enqueue(world, &space, &vec![write("a", add(1)); WRITES as usize]).await;
     let appliers = (0..6).map(|n| {
-        let (store, space) = (Arc::clone(&world.store), Arc::clone(&space));
+        let (store, space) = (world.replica(n), Arc::clone(&space));
         tokio::spawn(async move {
             // A lease so short that it often ends between two calls.
             let holder = Holder { id: format!("h{n}"), lease_ms: 2 };

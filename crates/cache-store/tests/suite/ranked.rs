@@ -223,7 +223,7 @@ pub(crate) async fn it_is_never_over_capacity(world: &World) {
         })
     };
     let writers = (0..8_usize).map(|n| {
-        let (store, space, keys) = (Arc::clone(&world.store), Arc::clone(&space), Arc::clone(&keys));
+        let (store, space, keys) = (world.replica(n), Arc::clone(&space), Arc::clone(&keys));
         tokio::spawn(async move {
             let mut evicted = 0;
             for round in 0..3 {

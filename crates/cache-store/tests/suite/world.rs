@@ -7,8 +7,9 @@ use headwater_cache_store::{
     CacheStore, Condition, Done, Entry, Expected, Got, Held, Layout, LeaseAsk, Op, Outcome, Refusal, Saved, Space,
     StoreError, Write,
     memory::{MemoryStore, MemoryStoreOptions},
+    redis::{RedisStore, RedisStoreOptions},
 };
-use headwater_testkit::unique;
+use headwater_testkit::{REDIS, require, unique};
 use tokio::time::{Instant, sleep};
 
 /// Longer than anything that is waited for takes.
@@ -20,18 +21,44 @@ pub(crate) const LAYOUTS: [Layout; 3] = [Layout::Spread, Layout::Slot, Layout::R
 
 /// A store, and what its namespaces' keys begin with.
 pub(crate) struct World {
+    /// For failures.
     pub(crate) name: &'static str,
     pub(crate) store: Arc<dyn CacheStore>,
+    /// The same store, as another replica has it.
+    pub(crate) other: Arc<dyn CacheStore>,
     pub(crate) root: String,
 }
 
 impl World {
     pub(crate) fn memory() -> Self {
-        Self::of("memory", Arc::new(MemoryStore::new(MemoryStoreOptions::default())))
+        Self::in_memory(MemoryStoreOptions::default())
     }
 
-    fn of(name: &'static str, store: Arc<dyn CacheStore>) -> Self {
-        Self { name, store, root: unique("suite") }
+    pub(crate) fn in_memory(options: MemoryStoreOptions) -> Self {
+        let store = MemoryStore::new(options);
+        Self { name: "memory", store: Arc::new(store.clone()), other: Arc::new(store), root: unique("suite") }
+    }
+
+    pub(crate) fn redis() -> Self {
+        Self::of("Redis", RedisStoreOptions::new(require(REDIS), unique("suite")))
+    }
+
+    pub(crate) fn cluster(urls: Vec<String>) -> Self {
+        let options = RedisStoreOptions { urls, cluster: true, ..RedisStoreOptions::new("", unique("suite")) };
+        Self::of("Redis Cluster", options)
+    }
+
+    fn of(name: &'static str, options: RedisStoreOptions) -> Self {
+        // Two cores and many tests: an answer may take its time.
+        let options = RedisStoreOptions { response_timeout: Duration::from_secs(5), ..options };
+        let root = options.root.clone();
+        let store = || Arc::new(RedisStore::new(options.clone()).unwrap());
+        Self { name, store: store(), other: store(), root }
+    }
+
+    /// The one or the other replica.
+    pub(crate) fn replica(&self, n: usize) -> Arc<dyn CacheStore> {
+        Arc::clone([&self.store, &self.other][n % 2])
     }
 
     /// A namespace that no other test has.
