@@ -71,6 +71,7 @@ impl RedisCluster {
         for replica in 0..replicas {
             cluster.replicate(primaries + replica, replica % primaries)?;
         }
+        cluster.await_agreement(replicas)?;
         Ok(cluster)
     }
 
@@ -122,6 +123,20 @@ impl RedisCluster {
         let known = format!("cluster_known_nodes:{}", self.nodes.len());
         for node in &self.nodes {
             await_lines(node, "CLUSTER INFO", &["cluster_state:ok", &known])?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every node knows who is a replica.
+    fn await_agreement(&self, replicas: usize) -> Result<()> {
+        let deadline = Instant::now() + CLUSTER_WITHIN;
+        let known = |node: &Redis| {
+            let nodes = node.ask("CLUSTER NODES").ok().flatten().unwrap_or_default();
+            nodes.lines().filter(|line| line.contains("slave")).count()
+        };
+        while self.nodes.iter().any(|node| known(node) != replicas) {
+            ensure!(Instant::now() < deadline, "the nodes did not agree within {} s", CLUSTER_WITHIN.as_secs());
+            std::thread::sleep(POLL_EVERY);
         }
         Ok(())
     }

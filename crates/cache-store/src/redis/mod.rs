@@ -21,7 +21,7 @@ mod slot;
 mod topology;
 mod write;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use ::redis::{Value, cmd};
 use async_trait::async_trait;
@@ -40,7 +40,7 @@ use script::{DENY, RELEASE};
 const TIME_MAX_MS: u64 = 1 << 50;
 
 /// How to reach Redis.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RedisStoreOptions {
     /// `redis://` or `rediss://` addresses: one, or some nodes of a Cluster. Name and password are the first one's.
     pub urls: Vec<String>,
@@ -71,6 +71,19 @@ impl RedisStoreOptions {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
         }
+    }
+}
+
+/// Without the addresses, which may hold a password.
+impl fmt::Debug for RedisStoreOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { urls: _, cluster, root, connect_timeout, response_timeout } = self;
+        f.debug_struct("RedisStoreOptions")
+            .field("cluster", cluster)
+            .field("root", root)
+            .field("connect_timeout", connect_timeout)
+            .field("response_timeout", response_timeout)
+            .finish_non_exhaustive()
     }
 }
 

@@ -107,12 +107,10 @@ async fn apply_some(router: &Router, space: &Space, holder: &Holder, most: u64) 
 }
 
 pub(super) async fn queued(router: &Router, space: &Space, id: &str) -> Result<Option<QueuedWrite>, StoreError> {
-    let is_number = |text: &str| !text.is_empty() && text.len() <= 20 && text.bytes().all(|byte| byte.is_ascii_digit());
-    match id.split_once('-') {
-        Some((time, number))
-            if is_number(time) && is_number(number) && time.parse::<u64>().is_ok() && number.parse::<u64>().is_ok() => {
-        }
-        _ => return Ok(None),
+    // Redis would take other spellings of an id, and parts of one, too.
+    let is_number = |text: &str| text.parse().is_ok_and(|number: u64| number.to_string() == text);
+    if !id.split_once('-').is_some_and(|(time, number)| is_number(time) && is_number(number)) {
+        return Ok(None);
     }
     let keys = Keys::of(space);
     // The queue first: what left it in between has its outcome by then.

@@ -74,12 +74,13 @@ pub(super) async fn batch_get(
     }
     match space.layout {
         Layout::Ranked { .. } => read_ranked(router, space, keys).await,
-        Layout::Spread if router.is_cluster() => read_spread(router, space, keys).await,
+        // In a slot that moves, some keys are here and some there.
+        Layout::Spread | Layout::Slot if router.is_cluster() => read_spread(router, space, keys).await,
         Layout::Spread | Layout::Slot => read_together(router, space, keys).await,
     }
 }
 
-/// Reads keys of one node, or of one slot.
+/// Reads keys of one node.
 async fn read_together(router: &Router, space: &Space, keys: &[Bytes]) -> Vec<Result<Option<Entry>, StoreError>> {
     let mut commands = Vec::with_capacity(keys.len() + 1);
     let mut values = cmd("MGET");

@@ -67,12 +67,15 @@ struct Way {
     /// Where it was redirected to, and whether that node has to be told so.
     redirect: Option<(Address, bool)>,
     was_lost: bool,
+    /// What other nodes answered already, of commands that read: a key may have moved between them.
+    answered: Vec<Option<Value>>,
 }
 
 /// What becomes of a call that was sent.
 enum Fate {
     Ended(Answer),
-    Again(Way, Wait),
+    /// What it failed with meanwhile.
+    Again(Way, Wait, Failure),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -95,6 +98,30 @@ impl Call {
     /// A script that must not run twice.
     pub(super) fn once(slot: u16, script: &'static Script, command: Cmd) -> Self {
         Self { slot, commands: vec![command], may_repeat: false, script: Some(script) }
+    }
+}
+
+impl Way {
+    /// The answers to all commands: those that came before, and these to the others.
+    fn whole(&mut self, answers: Vec<Value>) -> Vec<Value> {
+        if self.answered.is_empty() {
+            return answers;
+        }
+        let mut answers = answers.into_iter();
+        let answered = std::mem::take(&mut self.answered).into_iter();
+        answered.map(|before| before.or_else(|| answers.next()).unwrap_or(Value::Nil)).collect()
+    }
+
+    /// Keeps the answers that came, in the place of those that are open.
+    fn keep(&mut self, answers: Vec<Option<Value>>) {
+        if self.answered.is_empty() {
+            self.answered = answers;
+            return;
+        }
+        let mut answers = answers.into_iter();
+        for open in self.answered.iter_mut().filter(|before| before.is_none()) {
+            *open = answers.next().flatten();
+        }
     }
 }
 
@@ -152,9 +179,11 @@ impl Router {
         let mut answers: Vec<Answer> = Vec::with_capacity(calls.len());
         answers.resize_with(calls.len(), late);
         let ways = calls.into_iter().enumerate();
-        let mut ways: Vec<Way> =
-            ways.map(|(index, call)| Way { index, call, redirect: None, was_lost: false }).collect();
-        for _ in 0..SENDS_MAX {
+        let mut ways: Vec<Way> = ways
+            .map(|(index, call)| Way { index, call, redirect: None, was_lost: false, answered: Vec::new() })
+            .collect();
+        let mut sends = 0;
+        while sends < SENDS_MAX {
             let round = self.round(&mut answers, std::mem::take(&mut ways));
             let Ok(again) = timeout_at(deadline, round).await else { break };
             if again.is_empty() {
@@ -165,6 +194,8 @@ impl Router {
                     break;
                 }
                 sleep(AGAIN_AFTER).await;
+            } else {
+                sends += 1;
             }
             ways = again.into_iter().map(|(way, _)| way).collect();
         }
@@ -202,7 +233,10 @@ impl Router {
         for fate in sent.into_iter().flatten() {
             match fate {
                 (index, Fate::Ended(answer)) => answers[index] = answer,
-                (_, Fate::Again(way, wait)) => again.push((way, wait)),
+                (index, Fate::Again(way, wait, failure)) => {
+                    answers[index] = Err(failure);
+                    again.push((way, wait));
+                }
             }
         }
         // Of one key the earlier goes first again.
@@ -247,7 +281,7 @@ impl Router {
                     way.call.commands = own.cloned().collect();
                     way.was_lost = true;
                     way.redirect = None;
-                    fates.push((index, Fate::Again(way, Wait::Not)));
+                    fates.push((index, Fate::Again(way, Wait::Not, failure.clone())));
                 } else {
                     own.for_each(drop);
                     fates.push((index, Fate::Ended(Err(failure.clone()))));
@@ -258,7 +292,7 @@ impl Router {
             let Some(Value::ServerError(error)) = answers.iter().find(|value| matches!(value, Value::ServerError(_)))
             else {
                 own.for_each(drop);
-                fates.push((index, Fate::Ended(Ok(answers))));
+                fates.push((index, Fate::Ended(Ok(way.whole(answers)))));
                 continue;
             };
             let failure = Failure::Answered(error.clone());
@@ -287,6 +321,15 @@ impl Router {
                 }
             }
             match wait {
+                Some(wait) if error.code() == "ASK" && count > 1 => {
+                    // Only what reads keys that have left is asked there: the others are here still.
+                    let is_asked = |value: &Value| matches!(value, Value::ServerError(error) if error.code() == "ASK");
+                    let again = own.zip(&answers).filter(|(_, answer)| is_asked(answer));
+                    way.call.commands = again.map(|(command, _)| command.clone()).collect();
+                    let answers = answers.into_iter().map(|answer| (!is_asked(&answer)).then_some(answer)).collect();
+                    way.keep(answers);
+                    fates.push((index, Fate::Again(way, wait, failure)));
+                }
                 Some(wait) => {
                     let is_unknown = error.code() == "NOSCRIPT";
                     way.call.commands = own
@@ -295,7 +338,7 @@ impl Router {
                             _ => command.clone(),
                         })
                         .collect();
-                    fates.push((index, Fate::Again(way, wait)));
+                    fates.push((index, Fate::Again(way, wait, failure)));
                 }
                 None => {
                     own.for_each(drop);

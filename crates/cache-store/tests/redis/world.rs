@@ -45,6 +45,19 @@ pub(crate) fn put(key: &str, value: &str) -> Write {
     Write { key: Bytes::copy_from_slice(key.as_bytes()), op }
 }
 
+pub(crate) fn add(key: &str, delta: i64) -> Write {
+    let op = Op::Add { delta, initial: 0, ttl_ms: None, new_ttl_ms: None };
+    Write { key: Bytes::copy_from_slice(key.as_bytes()), op }
+}
+
+/// The sum that a write ended with.
+pub(crate) fn number(result: Result<Outcome, StoreError>) -> i64 {
+    match result {
+        Ok(Outcome::Done(Done { number: Some(number), .. })) => number,
+        other => panic!("nothing was added: {other:?}"),
+    }
+}
+
 pub(crate) async fn write(store: &RedisStore, space: &Space, write: Write) -> Result<Outcome, StoreError> {
     store.write(space, &[write]).await.remove(0)
 }
@@ -73,13 +86,32 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) async fn start(store: &Arc<RedisStore>, prefixes: &[&str]) -> Self {
+        let mut listener = Self::of(store, prefixes);
+        assert_eq!(listener.next().await, Some(Notice::Begun));
+        listener
+    }
+
+    fn of(store: &Arc<RedisStore>, prefixes: &[&str]) -> Self {
         let (sender, notices) = mpsc::channel(64);
         let store = Arc::clone(store);
         let prefixes: Vec<Bytes> = prefixes.iter().map(|prefix| Bytes::copy_from_slice(prefix.as_bytes())).collect();
         let following = tokio::spawn(async move { store.follow(&prefixes, HEARD_EVERY, sender).await });
-        let mut listener = Self { notices, following };
-        assert_eq!(listener.next().await, Some(Notice::Begun));
-        listener
+        Self { notices, following }
+    }
+
+    /// Starts as soon as a Cluster that changed lets it.
+    pub(crate) async fn start_anew(store: &Arc<RedisStore>, prefixes: &[&str]) -> Self {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let mut listener = Self::of(store, prefixes);
+            match listener.next().await {
+                Some(first) => {
+                    assert_eq!(first, Notice::Begun);
+                    return listener;
+                }
+                None => assert!(Instant::now() < deadline, "{:?}", listener.end().await),
+            }
+        }
     }
 
     pub(crate) async fn next(&mut self) -> Option<Notice> {
