@@ -106,6 +106,10 @@ async fn a_watch_that_cannot_go_on_says_why_once() {
     assert_eq!(error.reason(), Some("UNKNOWN_NAMESPACE"));
     let cache = client.cache("default");
     assert_eq!(cache.watch(WatchOptions::default()).await.unwrap_err().reason(), Some("INVALID_REQUEST"));
+    // A delay beyond the deadline is not waited for by whoever opens it.
+    server.fail_next(refusal(Code::Unavailable, "NOT_READY", "starting", Some(Duration::from_secs(60))));
+    let opening = tokio::time::timeout(LIMIT, cache.watch(WatchOptions::prefix("a"))).await.expect("an answer in time");
+    assert_eq!(opening.unwrap_err().reason(), Some("NOT_READY"));
     let mut watch = cache.watch(options(WatchOptions::prefix("a"))).await.unwrap();
     server.end_watches(Some(refusal(Code::Unauthenticated, "UNAUTHENTICATED", "another token now", None)));
     let error = watch.next().await.unwrap_err();

@@ -1,7 +1,7 @@
 use clap::{Arg, ArgAction, Args, Command};
 use headwater_serving::settings::augment_clap;
 
-use crate::commands::{generate, publish, rebuild, stats, verdict};
+use crate::commands::{cache, generate, publish, rebuild, stats, verdict};
 use crate::resume;
 use crate::roles::Roles;
 
@@ -46,6 +46,9 @@ pub(crate) fn command() -> Command {
         ))
         .subcommand(rebuild::Args::augment_args(
             Command::new("rebuild").about("Build statistics anew from the stored events, while events flow"),
+        ))
+        .subcommand(cache::Args::augment_args(
+            Command::new("cache").about("Read, write and watch keys of the cache, and its namespaces"),
         ))
         .subcommand(generate::Args::augment_args(
             Command::new("generate").about("Publish made-up events at a steady rate, and say how it went"),

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches;
 
-use crate::commands::{generate, publish, rebuild, stats, verdict};
+use crate::commands::{cache, generate, publish, rebuild, stats, verdict};
 
 fn main() -> ExitCode {
     let matches = cli::command().get_matches();
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             Some(("generate", matches)) => generate::run(generate::Args::from_arg_matches(matches)?).await,
             Some(("stats", matches)) => stats::run(stats::Args::from_arg_matches(matches)?).await,
             Some(("explain", matches)) => verdict::run(verdict::Args::from_arg_matches(matches)?).await,
+            Some(("cache", matches)) => cache::run(cache::Args::from_arg_matches(matches)?).await,
             Some(("rebuild", matches)) => rebuild::run(rebuild::Args::from_arg_matches(matches)?).await,
             _ => unreachable!("clap asks for a command"),
         }

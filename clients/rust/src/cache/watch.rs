@@ -80,7 +80,8 @@ impl Watch {
         let WatchOptions { keys, prefix, values, retry } = options;
         let request = WatchRequest { namespace, keys, prefix, values };
         let mut link = Link { backoff: client.retry.backoff(), client, request, retry, open: None };
-        link.connect().await?;
+        let end = Instant::now() + link.client.deadline;
+        link.connect(Some(end)).await?;
         link.backoff = retry.backoff();
         let events = stream::unfold(Some(link), |link| async {
             let mut link = link?;
@@ -159,7 +160,7 @@ impl Link {
                 return Err(ended.unwrap_or_else(|| Error::Protocol("the server ends every watch at once".into())));
             };
             tokio::time::sleep(wait).await;
-            self.connect().await?;
+            self.connect(None).await?;
             let detail = match ended {
                 Some(error) => format!("the connection was lost: {error}"),
                 None => "the server ended the connection".to_owned(),
@@ -168,8 +169,8 @@ impl Link {
         }
     }
 
-    /// Opens the connection, within the attempts that are left.
-    async fn connect(&mut self) -> Result<(), Error> {
+    /// Opens the connection, within the attempts that are left, and where somebody waits for it, before the end.
+    async fn connect(&mut self, end: Option<Instant>) -> Result<(), Error> {
         loop {
             let mut cache = self.client.cache.clone();
             // The end of the stream is not the deadline's: it is not told to the server.
@@ -186,8 +187,10 @@ impl Link {
                 },
             };
             let wait = if error.is_retryable() { self.backoff.next_wait(error.retry_after()) } else { None };
-            let Some(wait) = wait else { return Err(error) };
-            tokio::time::sleep(wait).await;
+            match wait {
+                Some(wait) if end.is_none_or(|end| Instant::now() + wait < end) => tokio::time::sleep(wait).await,
+                _ => return Err(error),
+            }
         }
     }
 }

@@ -36,7 +36,11 @@ pub(crate) mod capture {
 
     impl Captured {
         pub(crate) fn text(&self) -> String {
-            String::from_utf8(self.0.borrow().clone()).expect("output is text")
+            String::from_utf8(self.bytes()).expect("output is text")
+        }
+
+        pub(crate) fn bytes(&self) -> Vec<u8> {
+            self.0.borrow().clone()
         }
     }
 

@@ -1,7 +1,9 @@
-//! What a person does with a running platform: publish a file, read statistics, make load.
+//! What a person does with a running platform: publish a file, read statistics, use the cache, make load.
 //!
 //! Each command is an `Args` and a `run` that gives the exit code. They speak with the platform through its public API only.
 
+pub(crate) mod cache;
+mod columns;
 mod connection;
 mod console;
 mod explain;

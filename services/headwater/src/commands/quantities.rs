@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 const UNITS: [(&str, f64); 5] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
+const SIZES: [(&str, f64); 4] =
+    [("B", 1.0), ("KiB", 1024.0), ("MiB", 1024.0 * 1024.0), ("GiB", 1024.0 * 1024.0 * 1024.0)];
 const DURATION_S_MAX: f64 = 366.0 * 86_400.0;
 
 /// A duration: `90s`, `5m`, `1h30m`, `1.5h`, `250ms`, `1d`; above 0 and at most a year.
@@ -48,6 +50,31 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
         Ok(rate) if rate > 0.0 && rate <= 10_000_000.0 => Ok(rate),
         _ => Err(format!("{text:?} is no rate: write events in a second, above 0 and at most 10000000")),
     }
+}
+
+/// Bytes: `4096`, `64KiB`, `1.5MiB`, `1GiB`.
+pub(crate) fn size(text: &str) -> Result<i64, String> {
+    let wrong = || format!("{text:?} is no size: write a number and B, KiB, MiB or GiB, for example 64KiB");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number = number.parse::<f64>().map_err(|_| wrong())?;
+    let unit = unit.trim();
+    let factor = match SIZES.iter().find(|(name, _)| *name == unit) {
+        Some((_, factor)) => *factor,
+        None if unit.is_empty() => 1.0,
+        None => return Err(wrong()),
+    };
+    let bytes = number * factor;
+    // Up to here every whole number is a double.
+    if (1.0..=(1_i64 << 53) as f64).contains(&bytes) { Ok(bytes as i64) } else { Err(wrong()) }
+}
+
+/// Bytes for people: `1.5 MiB`.
+pub(crate) fn spelled_size(bytes: u64) -> String {
+    let bytes = bytes as f64;
+    let (unit, factor) = SIZES.iter().rev().find(|(_, factor)| bytes >= *factor).unwrap_or(&SIZES[0]);
+    let number = (bytes / factor * 10.0).round() / 10.0;
+    format!("{number} {unit}")
 }
 
 /// Digits in groups of three: `1,234,567`.
@@ -114,6 +141,20 @@ mod tests {
         ] {
             let error = duration(text).expect_err(text);
             assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_told_with_their_unit() {
+        for (text, bytes) in [("4096", 4096), ("64KiB", 65_536), ("1.5 MiB", 1_572_864), ("1GiB", 1 << 30), ("7B", 7)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "KiB", "0", "64KB", "64 kib", "-1", "99999999GiB", "1..5MiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1_572_864, "1.5 MiB"), (5 << 30, "5 GiB")]
+        {
+            assert_eq!(spelled_size(bytes), text);
         }
     }
 

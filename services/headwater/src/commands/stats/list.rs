@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use headwater_client::v1::stats::StatKind;
 
 use super::ListArgs;
-use super::table::columns;
+use crate::commands::columns::columns;
 use crate::commands::console::Console;
 use crate::commands::explain::fail;
 use crate::commands::proto_json::ProtoJson;
