@@ -56,7 +56,7 @@ impl Cache {
             let is_failure = got.is_err();
             return land(got.map(|got| namespace.answer_from_store(got.entry)), is_failure);
         };
-        let token = new_token();
+        let mut token = new_token();
         let until = Instant::now() + self.options().load_timeout + LEASE_SLACK;
         let mut is_first = true;
         // Taken once there is something to load or to wait for, and kept to the end.
@@ -88,11 +88,13 @@ impl Cache {
                 return;
             }
             if let Seen::Leased(_) = seen {
-                let loaded = self.load(namespace, loader.as_ref(), key, token).await;
-                if !is_served {
-                    land(stale_if_failed(namespace, loaded, stale), true);
+                if let Some(loaded) = self.load(namespace, loader.as_ref(), key, token).await.transpose() {
+                    if !is_served {
+                        land(stale_if_failed(namespace, loaded, stale), true);
+                    }
+                    return;
                 }
-                return;
+                token = new_token();
             }
             if is_served {
                 return;
@@ -129,19 +131,20 @@ impl Cache {
         })
     }
 
-    /// Loads a key with the lease, and writes it with it.
+    /// Loads a key with the lease, and writes it with it. None: it was written meanwhile, and another replica loads it now;
+    /// what was loaded here may be older than that write, and nobody is told of one that leaves a key without a value.
     async fn load(
         &self,
         namespace: &Arc<Namespace>,
         loader: &dyn Loader,
         key: &Bytes,
         mut token: Bytes,
-    ) -> Result<Answer, CacheError> {
+    ) -> Result<Option<Answer>, CacheError> {
         let space = &namespace.space;
         let mut answer = None;
         for _ in 0..LOADS_MAX {
             let Some(loaded) = self.load_once(namespace, loader, key, &token).await? else {
-                return Ok(Answer::miss(Layer::Loader));
+                return Ok(Some(Answer::miss(Layer::Loader)));
             };
             let ttl_ms = loaded.ttl_ms.or_else(|| namespace.info.policy.ttl_drawn(rand::random()));
             let put = Op::Put { value: loaded.value.clone(), ttl_ms, condition: Condition::Lease(token) };
@@ -151,21 +154,21 @@ impl Cache {
             let entry = Entry { value: loaded.value, ttl_ms: ttl_ms.and_then(|ttl_ms| i64::try_from(ttl_ms).ok()) };
             let made = Answer::stored(entry, Outcome::Hit, Layer::Loader);
             match written {
-                Ok(store::Outcome::Done(_)) => return Ok(made),
+                Ok(store::Outcome::Done(_)) => return Ok(Some(made)),
                 // It serves those who wait, and nobody else.
-                Err(error) => return Ok(Answer { detail: Some(error.to_string()), ..made }),
+                Err(error) => return Ok(Some(Answer { detail: Some(error.to_string()), ..made })),
                 Ok(store::Outcome::Refused(_)) => {}
             }
             // The key was written meanwhile: what was loaded may be older than that.
             answer = Some(made);
             token = new_token();
             match self.see(namespace, key, &token, None).await? {
-                Seen::Answer(answer) => return Ok(answer),
+                Seen::Answer(answer) => return Ok(Some(answer)),
                 Seen::Leased(_) => {}
-                Seen::Others(_) => break,
+                Seen::Others(_) => return Ok(None),
             }
         }
-        answer.ok_or_else(|| CacheError::Internal("a load ended without a value".into()))
+        Ok(answer)
     }
 
     /// Asks the loader once, and has the store remember where it found nothing or failed.
