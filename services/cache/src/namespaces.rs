@@ -12,7 +12,9 @@ use crate::service::CacheFront;
 const LIST: &str = "ListNamespaces";
 
 /// A field that a mask may name, and what it takes over from the request.
-type Field = (&'static str, fn(&mut PolicyPatch, &PolicyPatch));
+type Field = (&'static str, TakeOver);
+
+type TakeOver = fn(&mut PolicyPatch, &PolicyPatch);
 
 /// The fields of a namespace that can be changed. Both of `capacity` stand for it.
 const FIELDS: [Field; 14] = [
@@ -120,7 +122,7 @@ fn required(namespace: Option<proto::Namespace>) -> Result<proto::Namespace, Pro
 }
 
 /// The fields that a mask names; none where it is empty, which is every field that is set.
-fn masked(paths: &[String]) -> Result<Option<Vec<fn(&mut PolicyPatch, &PolicyPatch)>>, Problem> {
+fn masked(paths: &[String]) -> Result<Option<Vec<TakeOver>>, Problem> {
     if paths.is_empty() {
         return Ok(None);
     }

@@ -82,13 +82,14 @@ async fn a_namespace_is_made_shown_listed_and_changed(stage: Stage) {
 }
 
 async fn what_a_namespace_cannot_be_is_named(stage: Stage) {
+    type Change = fn(&mut Namespace);
     let client = &mut stage.client().await;
     let with = |change: fn(&mut Namespace)| {
         let mut namespace = Namespace { name: "good".to_owned(), ..Default::default() };
         change(&mut namespace);
         CreateNamespaceRequest { namespace: Some(namespace) }
     };
-    let wrong: [(&str, fn(&mut Namespace)); 17] = [
+    let wrong: [(&str, Change); 17] = [
         ("name", |it| it.name.clear()),
         ("name", |it| it.name = "Upper".to_owned()),
         ("name", |it| it.name = "a".repeat(65)),

@@ -104,7 +104,7 @@ async fn while_redis_is_away_calls_are_refused_at_once_or_answered_with_what_is_
         let message = tokio::time::timeout(WAIT_MAX, watch.message()).await.expect("told in time").unwrap().unwrap();
         match message.event.unwrap() {
             Event::Resync(_) => is_told = true,
-            Event::State(state) if is_told && state.etag == &headwater_cache::etag_of(b"2")[..] => break,
+            Event::State(state) if is_told && *state.etag == headwater_cache::etag_of(b"2") => break,
             Event::State(_) => {}
         }
     }

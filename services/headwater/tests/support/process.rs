@@ -35,7 +35,8 @@ pub(crate) struct Headwater {
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_headwater"));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("HEADWATER_") {
+        let name_text = name.to_string_lossy();
+        if name_text.starts_with("HEADWATER_") || name_text.starts_with("REDIS_") {
             command.env_remove(name);
         }
     }

@@ -1,0 +1,166 @@
+//! The cache as a process of its own: what tells it where Redis is, replicas beside each other, and its end.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_contracts::v1::cache::cache_service_client::CacheServiceClient;
+use headwater_contracts::v1::cache::{
+    CreateNamespaceRequest, GetNamespaceRequest, GetRequest, Layer, Namespace, Overwrite, SetRequest, WatchRequest,
+};
+use headwater_contracts::v1::error::Reason;
+use headwater_testkit::{REDIS, require, unique};
+use serde_json::Value;
+use support::calls::reason;
+use support::process::{Headwater, command, run, text};
+use support::within;
+use tonic::transport::Channel;
+
+const READY_MAX: Duration = Duration::from_secs(20);
+const SEEN_MAX: Duration = Duration::from_secs(5);
+const END_MAX: Duration = Duration::from_secs(10);
+
+type Cache = CacheServiceClient<Channel>;
+
+/// `headwater serve --role cache`, told of the shared Redis as yesterday's proxies were.
+fn serve(prefix: &str) -> Command {
+    let url = require(REDIS);
+    let (host, port) = url.strip_prefix("redis://").unwrap().rsplit_once(':').unwrap();
+    let mut command = command(&["serve", "--role", "cache", "--cache-prefix", prefix]);
+    command.env("REDIS_HOST", host).env("REDIS_PORT", port).env("REDIS_DB", "0");
+    command
+}
+
+async fn set(cache: &mut Cache, namespace: &str, key: &str, value: &str) -> Result<(), tonic::Status> {
+    let request = SetRequest {
+        namespace: namespace.to_owned(),
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        ttl_ms: Some(60_000),
+    };
+    cache.set(request).await.map(drop)
+}
+
+async fn get(cache: &mut Cache, namespace: &str, key: &str) -> (Option<String>, Layer) {
+    let key = Bytes::copy_from_slice(key.as_bytes());
+    let request = GetRequest { namespace: namespace.to_owned(), key, ..Default::default() };
+    let answer = cache.get(request).await.unwrap().into_inner();
+    let value = answer.value.map(|value| String::from_utf8(value.to_vec()).unwrap());
+    (value, answer.status.unwrap().layer())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_what_is_written_and_made_through_any_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = text(folder.path().join("headwater.toml"));
+    std::fs::write(&file, "[cache.namespaces.once]\noverwrite = \"refused\"\n").unwrap();
+    let prefix = unique("replicas");
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let mut command = serve(&prefix);
+        command.args(["--config", &file]);
+        let replica = Headwater::launch(command).await;
+        replica.ready(READY_MAX).await;
+        replicas.push(replica);
+    }
+    let mut caches = Vec::new();
+    for replica in &replicas {
+        caches.push(Cache::new(replica.channel().await));
+    }
+    let [one, other] = &mut caches[..] else { panic!("two") };
+    // What both have in their memories changes through either, and is seen through the other.
+    for (n, writer_is_one) in [(1, true), (2, false), (3, true)] {
+        let written = n.to_string();
+        let (writer, reader) = if writer_is_one { (&mut *one, &mut *other) } else { (&mut *other, &mut *one) };
+        set(writer, "", "k", &written).await.unwrap();
+        within(SEEN_MAX, "it is seen through the other", || {
+            let (mut reader, written) = (reader.clone(), written.clone());
+            async move {
+                let seen = get(&mut reader, "", "k").await;
+                if seen == (Some(written), Layer::L1) { Ok(()) } else { Err(format!("{seen:?}")) }
+            }
+        })
+        .await;
+    }
+    // A namespace of the settings, and one that is made at run time.
+    set(one, "once", "k", "1").await.unwrap();
+    assert_eq!(reason(&set(other, "once", "k", "2").await.unwrap_err()).1, "KEY_EXISTS");
+    let namespace = Namespace { name: "made".to_owned(), overwrite: Overwrite::Refused.into(), ..Default::default() };
+    one.create_namespace(CreateNamespaceRequest { namespace: Some(namespace) }).await.unwrap();
+    within(SEEN_MAX, "the namespace is known to the other", || {
+        let mut other = other.clone();
+        async move { set(&mut other, "made", &unique("k"), "1").await.map_err(|status| status.to_string()) }
+    })
+    .await;
+    let asked = GetNamespaceRequest { name: "made".to_owned() };
+    let shown = other.get_namespace(asked).await.unwrap().into_inner();
+    assert!(!shown.usage.unwrap().durability.is_empty(), "what a crash of the store may lose");
+
+    // Yesterday's clients.
+    assert_eq!(replicas[0].get("/set/hello/world").await.unwrap().0, 200);
+    let (status, body) = replicas[1].get("/get/hello").await.unwrap();
+    assert_eq!(status, 200);
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap(), serde_json::json!({"key": "hello", "value": "world"}));
+    let (_, report) = replicas[0].get("/readyz").await.unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert!(!report["notes"]["cache: durability"].as_str().unwrap().is_empty(), "{report}");
+    let conditions: Vec<&str> =
+        report["conditions"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(conditions, ["cache: store", "shell: serving"], "no other system is waited for");
+    let reads = replicas[1].metric("headwater_cache_reads_total", &[("namespace", "default")]).await;
+    assert!(reads >= 3.0, "{reads} reads");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_ends_with_the_process_and_says_so() {
+    let mut headwater = Headwater::launch(serve(&unique("watched"))).await;
+    headwater.ready(READY_MAX).await;
+    let mut cache = Cache::new(headwater.channel().await);
+    let request = WatchRequest { keys: vec![Bytes::from_static(b"k")], ..Default::default() };
+    let mut stream = cache.watch(request).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+    headwater.signal("TERM");
+    let status = loop {
+        match tokio::time::timeout(END_MAX, stream.message()).await.expect("told in time") {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ended without a reason"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(reason(&status).1, Reason::NotReady.as_str_name().trim_start_matches("REASON_"));
+    assert!(headwater.ended(END_MAX).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_not_there_is_waited_for_and_told() {
+    let mut command = command(&["serve", "--role", "cache"]);
+    command.env("HEADWATER_CACHE_REDIS_URL", "redis://:hunter2@127.0.0.1:1");
+    let mut headwater = Headwater::launch(command).await;
+    within(SEEN_MAX, "the condition says why", || async {
+        let (status, body) = headwater.get("/readyz").await.unwrap();
+        assert_eq!(status, 503);
+        assert!(!body.contains("hunter2"), "{body}");
+        let report: Value = serde_json::from_str(&body).unwrap();
+        let told = report["conditions"][0]["reason"].as_str().unwrap().to_owned();
+        if told.contains("unavailable") { Ok(()) } else { Err(told) }
+    })
+    .await;
+    let (status, body) = headwater.get("/get/k").await.unwrap();
+    assert_eq!(status, 503, "{body}");
+    headwater.signal("TERM");
+    assert!(headwater.ended(END_MAX).await.success());
+}
+
+#[tokio::test]
+async fn the_settings_say_where_redis_is_known_from() {
+    let mut shown = command(&["settings"]);
+    shown.env("REDIS_HOST", "cache.local").env("REDIS_DB", "2");
+    let output = run(shown).await;
+    let shown = String::from_utf8(output.stdout).unwrap();
+    let line = shown.lines().find(|line| line.starts_with("cache.redis_url ")).unwrap();
+    let expected = ["redis://cache.local:6379/2", "environment variable REDIS_HOST"];
+    assert!(expected.iter().all(|part| line.contains(part)), "{line}");
+}
