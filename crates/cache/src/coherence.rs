@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use headwater_planted::{Bug, is};
 use tokio::time::Instant;
 
 /// What is known of the store's changes.
@@ -50,7 +51,8 @@ impl Coherence {
 
     /// Whether a value that was read in this epoch is what the store has, or had within the bound.
     pub(crate) fn vouches(&self, epoch: u64, now: Instant) -> bool {
-        let is_recent = self.heard_at().is_some_and(|heard| now.saturating_duration_since(heard) < self.staleness_max);
+        let is_within = |heard: Instant| now.saturating_duration_since(heard) < self.staleness_max;
+        let is_recent = self.heard_at().is_some_and(|heard| is_within(heard) || is(Bug::VouchedUnheard));
         // The epoch last: one that began meanwhile counts.
         is_recent && epoch == self.epoch()
     }

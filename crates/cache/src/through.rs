@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt;
 use headwater_cache_store::{self as store, Condition, Entry, LeaseAsk, Op, Write};
+use headwater_planted::Bug;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::answer::{Answer, Layer, Outcome};
@@ -147,7 +148,9 @@ impl Cache {
                 return Ok(Some(Answer::miss(Layer::Loader)));
             };
             let ttl_ms = loaded.ttl_ms.or_else(|| namespace.info.policy.ttl_drawn(rand::random()));
-            let put = Op::Put { value: loaded.value.clone(), ttl_ms, condition: Condition::Lease(token) };
+            let condition =
+                if headwater_planted::is(Bug::FillWithoutLease) { Condition::Any } else { Condition::Lease(token) };
+            let put = Op::Put { value: loaded.value.clone(), ttl_ms, condition };
             let write = Write { key: key.clone(), op: put };
             let written = self.guarded(self.write_one(space, write)).await;
             namespace.l1.changed(key);

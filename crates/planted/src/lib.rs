@@ -25,17 +25,29 @@ pub enum Bug {
     NoFencing,
     /// A replay to live statistics judges events anew instead of taking the verdict that is stored.
     VerdictRecomputedOnReplay,
+    /// The cache leaves in a replica's memory what it is told has changed.
+    NoticeIgnored,
+    /// A value enters a replica's memory though its key changed since it was read.
+    EntryDespiteChange,
+    /// A replica's memory answers however long ago it heard of changes.
+    VouchedUnheard,
+    /// What was loaded is written whatever happened to its key meanwhile.
+    FillWithoutLease,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 10] = [
         Self::OffsetBeforeRows,
         Self::CountersWithoutGuard,
         Self::NoDeduplication,
         Self::AcknowledgementBeforeBroker,
         Self::NoFencing,
         Self::VerdictRecomputedOnReplay,
+        Self::NoticeIgnored,
+        Self::EntryDespiteChange,
+        Self::VouchedUnheard,
+        Self::FillWithoutLease,
     ];
 
     /// Its name, as [`VARIABLE`] has it.
@@ -47,6 +59,10 @@ impl Bug {
             Self::AcknowledgementBeforeBroker => "acknowledgement-before-broker",
             Self::NoFencing => "no-fencing",
             Self::VerdictRecomputedOnReplay => "verdict-recomputed-on-replay",
+            Self::NoticeIgnored => "notice-ignored",
+            Self::EntryDespiteChange => "entry-despite-change",
+            Self::VouchedUnheard => "vouched-unheard",
+            Self::FillWithoutLease => "fill-without-lease",
         }
     }
 }

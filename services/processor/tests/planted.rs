@@ -42,6 +42,8 @@ const fn signs(bug: Bug) -> &'static [&'static str] {
         Bug::VerdictRecomputedOnReplay => &["where it is"],
         // By services/ingest/tests/planted.rs.
         Bug::AcknowledgementBeforeBroker => &[],
+        // By tests/coherence/tests/planted.rs.
+        Bug::NoticeIgnored | Bug::EntryDespiteChange | Bug::VouchedUnheard | Bug::FillWithoutLease => &[],
     }
 }
 

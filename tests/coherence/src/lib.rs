@@ -5,4 +5,5 @@
 //! replica's memory passes, a client's own writes seen by it, and nothing that comes back once it was deleted.
 
 pub mod check;
+pub mod drive;
 pub mod history;

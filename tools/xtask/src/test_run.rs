@@ -112,7 +112,7 @@ impl<'a> Selection<'a> {
 /// The tests of the tests: what they test is built once more, with bugs that can be planted in it. By `--workspace`, so
 /// that nothing else is.
 fn planted(more: &[&str]) -> Vec<String> {
-    let features = "headwater-ingest/planted-bugs,headwater-processor/planted-bugs";
+    let features = "headwater-coherence/planted-bugs,headwater-ingest/planted-bugs,headwater-processor/planted-bugs";
     let all = ["nextest", "run", "--workspace", "--features", features, "--test", "planted"];
     locked(all.iter().chain(more).map(|&argument| argument.to_owned()).collect())
 }

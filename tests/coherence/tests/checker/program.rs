@@ -13,7 +13,7 @@ fn judged(story: &Story) -> Output {
     for line in &story.0 {
         recorder.add(line).unwrap();
     }
-    recorder.flush().unwrap();
+    recorder.finish().unwrap();
     Command::new(env!("CARGO_BIN_EXE_headwater-coherence-check")).arg(file.path()).output().unwrap()
 }
 
