@@ -26,8 +26,8 @@ pub(crate) const LEASE_MAX_MS: u64 = 60_000;
 /// What L1 says of a key.
 enum Look {
     Answer(Answer),
-    /// Ask the store, for this reason; what L1 has may still serve where the store fails.
-    Ask(Forward, Option<Arc<Kept>>),
+    /// Ask the store, for this reason.
+    Ask(Forward),
 }
 
 impl Cache {
@@ -48,7 +48,7 @@ impl Cache {
         }
         let answer = match self.look(namespace, key, ask) {
             Look::Answer(answer) => Ok(answer),
-            Look::Ask(forward, kept) => {
+            Look::Ask(forward) => {
                 let answer = if ask.no_cache || ask.lease_ms.is_some() {
                     self.get_alone(namespace, key, ask).await
                 } else {
@@ -56,7 +56,7 @@ impl Cache {
                 };
                 answer
                     .map(|answer| Answer { forward: Some(forward), ..answer })
-                    .or_else(|error| self.stale_if_error(namespace, kept.as_deref(), forward, error))
+                    .or_else(|error| self.stale_if_error(namespace, key, forward, error))
             }
         };
         namespace.count(answer.as_ref().ok());
@@ -73,30 +73,30 @@ impl Cache {
         let ask = Ask { no_cache, lease_ms: None };
         let mut answers: Vec<Option<Result<Answer, CacheError>>> = Vec::with_capacity(keys.len());
         let mut wanted: Vec<Bytes> = Vec::new();
-        let mut places: Vec<(usize, usize, Forward, Option<Arc<Kept>>)> = Vec::new();
+        let mut places: Vec<(usize, usize, Forward)> = Vec::new();
         let mut seen: HashMap<&Bytes, usize> = HashMap::new();
         for (at, key) in keys.iter().enumerate() {
             answers.push(match namespace.check_key(key) {
                 Err(error) => Some(Err(error)),
                 Ok(()) => match self.look(namespace, key, &ask) {
                     Look::Answer(answer) => Some(Ok(answer)),
-                    Look::Ask(forward, kept) => {
+                    Look::Ask(forward) => {
                         let place = *seen.entry(key).or_insert_with(|| {
                             wanted.push(key.clone());
                             wanted.len() - 1
                         });
-                        places.push((at, place, forward, kept));
+                        places.push((at, place, forward));
                         None
                     }
                 },
             });
         }
-        let read = self.batch_from_store(namespace, &wanted).await;
-        for (at, place, forward, kept) in places {
+        let read = self.batch_from_store(namespace, &wanted, no_cache).await;
+        for (at, place, forward) in places {
             let answer = read[place]
                 .clone()
                 .map(|answer| Answer { forward: Some(forward), ..answer })
-                .or_else(|error| self.stale_if_error(namespace, kept.as_deref(), forward, error));
+                .or_else(|error| self.stale_if_error(namespace, &keys[at], forward, error));
             answers[at] = Some(answer);
         }
         let missing = || Err(CacheError::Internal("a key of a batch has no answer".into()));
@@ -108,15 +108,13 @@ impl Cache {
     }
 
     fn look(&self, namespace: &Arc<Namespace>, key: &Bytes, ask: &Ask) -> Look {
-        let Some(kept) = namespace.l1.get(key) else {
-            return Look::Ask(if ask.no_cache { Forward::Request } else { Forward::Miss }, None);
-        };
         if ask.no_cache {
-            return Look::Ask(Forward::Request, Some(kept));
+            return Look::Ask(Forward::Request);
         }
+        let Some(kept) = namespace.l1.get(key) else { return Look::Ask(Forward::Miss) };
         let now = Instant::now();
         if !self.coherence().vouches(kept.epoch, now) {
-            return Look::Ask(Forward::Bypass, Some(kept));
+            return Look::Ask(Forward::Bypass);
         }
         if kept.is_fresh(now) {
             namespace.raise(key, 1);
@@ -129,39 +127,36 @@ impl Cache {
             }
             return Look::Answer(Answer::kept(&kept, Outcome::Stale, now));
         }
-        Look::Ask(Forward::Stale, Some(kept))
+        Look::Ask(Forward::Stale)
     }
 
     /// What L1 has, where the namespace allows to serve it instead of an error.
     fn stale_if_error(
         &self,
         namespace: &Namespace,
-        kept: Option<&Kept>,
+        key: &[u8],
         forward: Forward,
         error: CacheError,
     ) -> Result<Answer, CacheError> {
-        let (Some(kept), CacheError::Unavailable(_) | CacheError::LoadFailed { .. }) = (kept, &error) else {
-            return Err(error);
-        };
+        let most_ms = namespace.info.policy.stale_if_error_ms;
+        let may = most_ms > 0 && matches!(error, CacheError::Unavailable(_) | CacheError::LoadFailed { .. });
+        let Some(kept) = may.then(|| namespace.l1.get(key)).flatten() else { return Err(error) };
         let now = Instant::now();
         // Since when it may be otherwise: the last moment that somebody vouched for it, or the end of its time to live.
         let heard = self.coherence().heard_at().filter(|_| kept.epoch == self.coherence().epoch());
         let vouched = heard.unwrap_or(kept.read_at).max(kept.read_at);
         let since = kept.fresh_until.map_or(vouched, |until| until.min(vouched));
-        if now < since + Duration::from_millis(namespace.info.policy.stale_if_error_ms) {
-            let answer = Answer::kept(kept, Outcome::Stale, now);
+        if now < since + Duration::from_millis(most_ms) {
+            let answer = Answer::kept(&kept, Outcome::Stale, now);
             return Ok(Answer { forward: Some(forward), detail: Some(error.to_string()), ..answer });
         }
         Err(error)
     }
 
-    /// Reads a key for one caller only: the answer is the store's own, or carries a lease.
+    /// Reads a key for one caller only: the answer is the store's own, or carries a lease. L1 has no part in it.
     async fn get_alone(&self, namespace: &Arc<Namespace>, key: &Bytes, ask: &Ask) -> Result<Answer, CacheError> {
-        let epoch = self.coherence().epoch();
-        let ticket = namespace.l1.ticket(key, epoch, Instant::now());
         let lease = ask.lease_ms.map(|for_ms| LeaseAsk { token: new_token(), for_ms });
         let got = self.guarded(self.store().get(&namespace.space, key, lease.as_ref())).await?;
-        namespace.l1.take(key, ticket, self.coherence().epoch(), got.entry.as_ref());
         let lease = lease.filter(|_| got.is_leased).map(|lease| lease.token);
         let is_answer = lease.is_some() || got.entry.as_ref().is_some_and(Entry::is_fresh);
         if namespace.loader.is_some() && !is_answer {
@@ -215,12 +210,18 @@ impl Cache {
         (flight, true)
     }
 
-    async fn batch_from_store(&self, namespace: &Arc<Namespace>, keys: &[Bytes]) -> Vec<Result<Answer, CacheError>> {
+    async fn batch_from_store(
+        &self,
+        namespace: &Arc<Namespace>,
+        keys: &[Bytes],
+        no_cache: bool,
+    ) -> Vec<Result<Answer, CacheError>> {
         if keys.is_empty() {
             return Vec::new();
         }
         let (epoch, now) = (self.coherence().epoch(), Instant::now());
-        let tickets: Vec<_> = keys.iter().map(|key| namespace.l1.ticket(key, epoch, now)).collect();
+        let filled = if no_cache { &[] } else { keys };
+        let tickets: Vec<_> = filled.iter().map(|key| namespace.l1.ticket(key, epoch, now)).collect();
         let entries = match self.admitted() {
             Ok(()) => {
                 let read = self.store().batch_get(&namespace.space, keys).await;
@@ -230,15 +231,21 @@ impl Cache {
             Err(error) => return vec![Err(error); keys.len()],
         };
         let epoch = self.coherence().epoch();
-        let read = keys.iter().zip(tickets).zip(entries).map(|((key, ticket), entry)| async move {
-            let entry = entry?;
-            namespace.l1.take(key, ticket, epoch, entry.as_ref());
-            if namespace.loader.is_some() && !entry.as_ref().is_some_and(Entry::is_fresh) {
-                return self.get_together(namespace, key).await;
+        for ((key, ticket), entry) in filled.iter().zip(tickets).zip(&entries) {
+            if let Ok(entry) = entry {
+                namespace.l1.take(key, ticket, epoch, entry.as_ref());
             }
-            Ok(namespace.answer_from_store(entry))
+        }
+        if namespace.loader.is_none() {
+            return entries.into_iter().map(|entry| Ok(namespace.answer_from_store(entry?))).collect();
+        }
+        let through = keys.iter().zip(entries).map(|(key, entry)| async move {
+            match entry? {
+                Some(entry) if entry.is_fresh() => Ok(namespace.answer_from_store(Some(entry))),
+                _ => self.get_together(namespace, key).await,
+            }
         });
-        join_all(read).await
+        join_all(through).await
     }
 }
 

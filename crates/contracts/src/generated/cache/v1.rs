@@ -258,7 +258,7 @@ pub struct GetRequest {
     /// The key, 1 byte to the namespace's `key_bytes_max`.
     #[prost(bytes = "bytes", tag = "2")]
     pub key: ::prost::bytes::Bytes,
-    /// Asks the store, whatever L1 has: what was written anywhere before this call is seen.
+    /// Asks the store, whatever L1 has: what was written anywhere before this call is seen. L1 does not take the answer.
     #[prost(bool, tag = "3")]
     pub no_cache: bool,
     /// Where the key is missing or stale: ask for the right to write it. At most one caller has it at a time; any write to the
