@@ -428,3 +428,15 @@ fn what_told_yesterday_s_proxies_of_redis_is_understood() {
     let keys: Vec<&str> = errors.0.iter().map(|error| error.key.as_str()).collect();
     assert_eq!(keys, ["REDIS_HOST", "REDIS_PORT", "REDIS_DB"], "{errors}");
 }
+
+#[test]
+fn the_page_of_the_cache_has_each_of_its_settings_with_its_default() {
+    let page = include_str!("../../../docs/cache.md");
+    for line in Settings::default().describe().iter().filter(|line| line.key.starts_with("cache.")) {
+        let row = format!("| `{}` | {}", line.key, if line.default.is_empty() { "empty" } else { "`" });
+        let found = page.lines().find(|found| found.starts_with(&row)).unwrap_or_else(|| panic!("no row {row}"));
+        assert!(found.contains(line.default), "{found}: {}", line.default);
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| `cache.")).count();
+    assert_eq!(rows, Settings::default().describe().iter().filter(|line| line.key.starts_with("cache.")).count());
+}
