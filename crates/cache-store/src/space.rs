@@ -32,7 +32,7 @@ pub enum Layout {
     /// In one hash slot, ranked, with entries at most: room is made before an insert, and never by the written key. What
     /// is past its time to live leaves first; then the lowest rank, and of equal ranks the oldest insertion. A write to a
     /// fresh value keeps rank and insertion, and nothing leaves for it; any other inserts anew, with rank 0, in the place
-    /// of what is stale there.
+    /// of what is stale there. What came past the store is inserted by being read or written.
     Ranked {
         /// Entries at most, at least 1.
         entries_max: u64,

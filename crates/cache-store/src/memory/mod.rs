@@ -113,7 +113,11 @@ impl CacheStore for MemoryStore {
 
     async fn raise(&self, space: &Space, reads: &[(Bytes, u64)]) -> Result<(), StoreError> {
         for reads in reads.chunks(STEPS_AT_ONCE_MAX) {
-            self.with(|state| reads.iter().for_each(|(key, count)| state.raise(space, key, *count)));
+            self.with(|state| {
+                for (key, count) in reads {
+                    state.raise(space, &space.stored_key(key).into(), *count);
+                }
+            });
         }
         Ok(())
     }

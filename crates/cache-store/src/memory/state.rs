@@ -9,7 +9,7 @@ use super::{
     follow::Followers,
     queue::Queue,
     ranks::Ranks,
-    record::{Part, RECORD_BYTES, Record, SpaceId, Timed, space_id},
+    record::{Member, Part, RECORD_BYTES, Record, SpaceId, Timed, space_id},
 };
 use crate::{Entry, Expected, Got, Held, Layout, LeaseAsk, Saved, Space, StoreError, StoredNamespace};
 
@@ -152,7 +152,7 @@ impl State {
             }
         }
         if got.entry.as_ref().is_some_and(Entry::is_fresh) {
-            self.raise(space, key, 1);
+            self.note_read(space, &stored);
         } else if let Some(ask) = ask
             && !has_lease
             && !is_denied
@@ -213,20 +213,39 @@ impl State {
         lease.is_some_and(|lease| lease.bytes == token)
     }
 
-    pub(super) fn raise(&mut self, space: &Space, key: &[u8], count: u64) {
-        if !matches!(space.layout, Layout::Ranked { .. }) {
-            return;
+    /// Raises the rank of a fresh value that is read. One that came past this namespace becomes a member with it.
+    fn note_read(&mut self, space: &Space, stored: &Bytes) {
+        let Layout::Ranked { entries_max } = space.layout else { return };
+        if !self.raise(space, stored, 1) {
+            self.evict(space, entries_max.saturating_sub(1), usize::MAX);
+            let member = self.new_member(space, 1);
+            self.edit(stored, |record| {
+                if let Some(value) = &mut record.value {
+                    value.member = Some(member);
+                }
+            });
         }
-        let stored = Bytes::from(space.stored_key(key));
+    }
+
+    /// A member that is inserted now.
+    pub(super) fn new_member(&mut self, space: &Space, rank: u64) -> Member {
+        let of = space_id(space);
+        let insertion = self.ranks.entry(of.clone()).or_default().next_insertion();
+        Member { of, rank, insertion }
+    }
+
+    /// Raises the rank of a key, where it is a member: whether it is.
+    pub(super) fn raise(&mut self, space: &Space, stored: &Bytes, count: u64) -> bool {
         let id = space_id(space);
-        let Some(value) = self.records.get_mut(&stored).and_then(|record| record.value.as_mut()) else { return };
-        let Some(mut member) = value.member.take_if(|member| member.of == id) else { return };
+        let Some(value) = self.records.get_mut(stored).and_then(|record| record.value.as_mut()) else { return false };
+        let Some(mut member) = value.member.take_if(|member| member.of == id) else { return false };
         if let Some(ranks) = self.ranks.get_mut(&id) {
-            ranks.remove(&stored, value, &member);
+            ranks.remove(stored, value, &member);
             member.rank = member.rank.saturating_add(count);
-            ranks.insert(&stored, value, &member);
+            ranks.insert(stored, value, &member);
         }
         value.member = Some(member);
+        true
     }
 
     /// Lets members go until so many are left, so many at once at most.

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::{
-    record::{Member, RECORD_BYTES, Record, Value, space_id},
+    record::{RECORD_BYTES, Record, Value, space_id},
     state::State,
 };
 use crate::{Condition, Done, Layout, Op, Outcome, Refusal, Space, StoreError, Write, etag_of};
@@ -35,7 +35,7 @@ impl State {
                     Condition::Absent => !existed,
                     Condition::Present => existed,
                     Condition::Etag(etag) => fresh.as_ref().is_some_and(|fresh| etag_of(&fresh.bytes) == *etag),
-                    Condition::Lease(token) => self.has_lease(&stored, token),
+                    Condition::Lease(token) => !existed && self.has_lease(&stored, token),
                 };
                 if !is_met {
                     let current = fresh.map(|fresh| etag_of(&fresh.bytes));
@@ -96,13 +96,11 @@ impl State {
         let mut evicted = 0;
         let mut member = self.records.get(stored).and_then(|record| record.value.as_ref()?.member.clone());
         if let Layout::Ranked { entries_max } = space.layout {
-            let of = space_id(space);
-            if !existed || member.as_ref().is_none_or(|member| member.of != of) {
+            if !existed || member.as_ref().is_none_or(|member| member.of != space_id(space)) {
                 // What is stale there does not count, and makes room itself.
                 self.edit(stored, |record| record.value = None);
                 evicted = self.evict(space, entries_max.saturating_sub(1), usize::MAX);
-                let insertion = self.ranks.entry(of.clone()).or_default().next_insertion();
-                member = Some(Member { of, rank: 0, insertion });
+                member = Some(self.new_member(space, 0));
             }
         }
         self.edit(stored, |record| {

@@ -326,3 +326,18 @@ pub(crate) async fn namespaces_are_ranked_apart(world: &World) {
     world.put(&two, "c", "1").await;
     assert_eq!(world.among(&two, &["a", "b", "c"]).await, ["b", "c"], "{}", world.name);
 }
+
+pub(crate) async fn what_was_put_past_the_cache_is_a_member_once_it_is_read(world: &World) {
+    let space = of(world, 2);
+    for key in ["a", "b", "c"] {
+        world.put(&world.straight(&space), key, "1").await;
+    }
+    read(world, &space, "a", 1).await;
+    world.batch(&space, &["b".into()]).await;
+    assert_eq!(world.held(&space).await.entries, Some(2), "{}", world.name);
+    read(world, &space, "b", 1).await;
+    // It makes room, as what is inserted does.
+    read(world, &space, "c", 1).await;
+    assert_eq!(world.among(&space, &["a", "b", "c"]).await, ["b", "c"], "{}", world.name);
+    assert_eq!(world.held(&space).await.entries, Some(2), "{}", world.name);
+}

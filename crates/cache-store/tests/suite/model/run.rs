@@ -6,7 +6,7 @@ use headwater_cache_store::{
 };
 use tokio::{
     sync::mpsc,
-    time::{Instant, advance, sleep},
+    time::{Instant, advance, sleep_until},
 };
 
 use super::{
@@ -24,7 +24,7 @@ pub(super) enum Clock {
     /// It stands still, and a unit is 7 ms.
     Paused,
     /// It passes, and a unit is so long. What is short ends half a unit sooner than on the clock of the model, so that
-    /// steps may take the other half; a run that they take longer in says nothing from there on.
+    /// steps between may take the other half; where they take longer the run says nothing from there on.
     Real(Duration),
 }
 
@@ -64,14 +64,11 @@ pub(super) async fn run(world: &World, clock: Clock, kind: &Kind, steps: &[Step]
     run.told().await?;
     for (index, step) in steps.iter().enumerate() {
         run.what = format!("{}: step {index}, {step:?}", world.name);
-        run.step(step).await?;
+        let result = run.step_and_look(step).await;
         if run.is_late() {
             return Ok(());
         }
-        run.told().await?;
-        let held = world.held(&run.plain.space).await;
-        run.same("entries", held.entries, run.plain.entries())?;
-        run.same("queued", held.queued, run.plain.queue.len() as u64)?;
+        result?;
     }
     for (index, id) in run.ids.iter().enumerate() {
         let ended = run.plain.ended.get(index).map(|outcome| QueuedWrite::Ended(outcome.clone()));
@@ -92,6 +89,14 @@ fn follow(world: &World, space: &Space) -> mpsc::Receiver<Notice> {
 }
 
 impl Run<'_> {
+    async fn step_and_look(&mut self, step: &Step) -> Result<(), String> {
+        self.step(step).await?;
+        self.told().await?;
+        let held = self.world.held(&self.plain.space).await;
+        self.same("entries", held.entries, self.plain.entries())?;
+        self.same("queued", held.queued, self.plain.queue.len() as u64)
+    }
+
     fn same<T: PartialEq + Debug>(&self, what: &str, is: T, should: T) -> Result<(), String> {
         if is == should {
             return Ok(());
@@ -123,7 +128,7 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the steps took so long that the store's clock cannot be compared any more.
+    /// Whether the steps since time passed took so long that the store's clock cannot be compared any more.
     fn is_late(&self) -> bool {
         let steps = self.began.elapsed().saturating_sub(Duration::from_millis(self.plain.now_ms));
         matches!(self.clock, Clock::Real(unit) if steps > unit * 2 / 5)
@@ -278,12 +283,13 @@ impl Run<'_> {
                 self.same("flushed", is, should)?;
             }
             Step::Pass(units) => {
-                let time = Duration::from_millis(units * self.unit_ms());
+                let ms = units * self.unit_ms();
+                self.plain.pass(ms);
                 match self.clock {
-                    Clock::Paused => advance(time).await,
-                    Clock::Real(_) => sleep(time).await,
+                    Clock::Paused => advance(Duration::from_millis(ms)).await,
+                    // What the steps before took is in it.
+                    Clock::Real(_) => sleep_until(self.began + Duration::from_millis(self.plain.now_ms)).await,
                 }
-                self.plain.pass(units * self.unit_ms());
             }
         }
         Ok(())
