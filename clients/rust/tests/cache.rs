@@ -167,6 +167,21 @@ async fn a_batch_has_a_result_for_each_key_in_order() {
 }
 
 #[tokio::test]
+async fn values_that_do_not_fit_into_one_answer_are_asked_for_again() {
+    let server = FakeServer::start();
+    let cache = connect(&server).await.cache("default");
+    let keys: Vec<String> = (0..9).map(|number: u32| number.to_string()).collect();
+    for key in &keys {
+        cache.set(key, key.repeat(1 << 20)).await.unwrap();
+    }
+    let read = cache.batch_get(&keys).await.unwrap();
+    for (key, read) in keys.iter().zip(read) {
+        assert_eq!(read.unwrap().text(), Some(key.repeat(1 << 20).as_str()), "{key}");
+    }
+    assert_eq!(server.calls().iter().filter(|call| call.method == "BatchGet").count(), 3);
+}
+
+#[tokio::test]
 async fn a_refusal_says_the_field_and_the_names() {
     let server = FakeServer::start();
     let client = connect(&server).await;

@@ -9,6 +9,10 @@ use crate::v1::cache::{
     batch_set_result,
 };
 
+/// Calls that one batch of reads becomes at most, where its values do not fit into one answer. The first key of a call always
+/// does, so that each call is nearer to the end.
+const BATCH_CALLS_MAX: usize = 256;
+
 /// A result per key, in the order of the request.
 pub type PerKey<T> = Vec<Result<T, KeyError>>;
 
@@ -46,7 +50,8 @@ impl Item {
 }
 
 impl Cache {
-    /// Reads keys, at most 1,000 unless the platform is set otherwise.
+    /// Reads keys, at most 1,000 unless the platform is set otherwise. Those whose values do not fit into one answer are asked
+    /// for by further calls, each with a deadline of its own.
     ///
     /// # Errors
     /// Where the batch as a whole was not looked at.
@@ -64,6 +69,23 @@ impl Cache {
         options: BatchGetOptions,
     ) -> Result<PerKey<Read>, Error> {
         let keys: Vec<Bytes> = keys.into_iter().map(bytes_of).collect();
+        let mut results = self.batch_get_once(keys.clone(), options).await?;
+        for _ in 1..BATCH_CALLS_MAX {
+            let too_large =
+                |result: &Result<Read, KeyError>| result.as_ref().is_err_and(|error| error.reason == "BATCH_TOO_LARGE");
+            let left: Vec<usize> = (0..results.len()).filter(|&place| too_large(&results[place])).collect();
+            if left.is_empty() {
+                break;
+            }
+            let again = left.iter().map(|&place| keys[place].clone()).collect();
+            for (place, result) in left.into_iter().zip(self.batch_get_once(again, options).await?) {
+                results[place] = result;
+            }
+        }
+        Ok(results)
+    }
+
+    async fn batch_get_once(&self, keys: Vec<Bytes>, options: BatchGetOptions) -> Result<PerKey<Read>, Error> {
         let asked = keys.len();
         let request = BatchGetRequest { namespace: self.name(), keys, no_cache: options.no_cache, etag: options.etag };
         let answer = self.client.unary(request, call!(self.client, batch_get)).await?;

@@ -27,6 +27,8 @@ use crate::v1::cache::{
 use crate::v1::error::Reason;
 
 const BATCH_KEYS_MAX: usize = 1000;
+/// Bytes of the values of one BatchGet; the first is there whatever it has.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 const LEASE_MS_DEFAULT: u64 = 10_000;
 
 #[derive(Debug)]
@@ -111,8 +113,15 @@ impl CacheService for Cache {
         batch(keys.len())?;
         let mut store = self.0.cache.store();
         store.space(&namespace)?;
+        let mut bytes = 0;
         let read = |key: &Bytes| match store.read(&namespace, key, no_cache, None) {
             Ok(Seen { value, etag, status, .. }) => {
+                let length = value.as_ref().map_or(0, Bytes::len);
+                if bytes > 0 && bytes + length > BATCH_BYTES_MAX {
+                    let refused = Refused::new(Reason::BatchTooLarge, "the answer is full: ask for this key apart");
+                    return batch_get_result::Result::Error(refused.into());
+                }
+                bytes += length;
                 let etag = if tell { etag } else { Bytes::new() };
                 batch_get_result::Result::Found(Found { value, status: Some(status), etag })
             }

@@ -140,7 +140,7 @@ impl Store {
                 status.set_fwd(if hit { Forward::Unspecified } else { forward });
                 status.set_outcome(if entry.is_fresh() { Outcome::Hit } else { Outcome::Stale });
                 status.ttl_ms = entry.ttl_ms();
-                entry.in_l1 = true;
+                entry.in_l1 |= !no_cache;
                 entry.rank += 1;
                 Some(entry.clone())
             }
