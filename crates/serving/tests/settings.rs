@@ -159,6 +159,7 @@ const WRONG: &[(&str, &str)] = &[
     ("cache.breaker_pause_ms", "0"),
     ("cache.memory_bytes_max", "1024"),
     ("cache.batch_keys_max", "0"),
+    ("cache.batch_bytes_max", "4MiB"),
     ("cache.watch_keys_max", "0"),
     ("cache.watches_max", "0"),
     ("cache.namespaces_max", "0"),
@@ -232,7 +233,7 @@ fn every_wrong_setting_is_named_at_once_whatever_its_source() {
     assert_eq!(by_env.0.len(), WRONG.len());
     assert_eq!(by_file.0.len(), WRONG.len());
     let text = by_env.to_string();
-    assert!(text.starts_with("89 settings are wrong:\n"), "{text}");
+    assert!(text.starts_with("90 settings are wrong:\n"), "{text}");
     let line = "kafka.linger_ms = \"abc\" (environment variable HEADWATER_KAFKA_LINGER_MS): \
                 expected a whole number from 0 to 60000 (ms)";
     assert!(text.contains(line), "{text}");

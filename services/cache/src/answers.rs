@@ -4,7 +4,7 @@ use bytes::Bytes;
 use headwater_cache::{Answer, CacheError, Forward, Layer, Outcome, QueuedState, Refusal, WriteDone, Written, etag_of};
 use headwater_contracts::v1::cache as proto;
 
-use crate::problems::{key_error, refusal};
+use crate::problems::{answer_full, key_error, refusal};
 
 pub(crate) fn status(answer: &Answer) -> proto::CacheStatus {
     let outcome = match answer.outcome {
@@ -43,7 +43,32 @@ pub(crate) fn get(answer: Answer, with_etag: bool) -> proto::GetResponse {
     }
 }
 
-pub(crate) fn get_result(result: Result<Answer, CacheError>, with_etag: bool) -> proto::BatchGetResult {
+/// What a result takes beside its value, at most.
+const RESULT_BYTES: usize = 64;
+
+/// The results of a batch, with values of so many bytes at most in all.
+pub(crate) fn get_results(
+    results: Vec<Result<Answer, CacheError>>,
+    with_etag: bool,
+    bytes_max: usize,
+) -> Vec<proto::BatchGetResult> {
+    let mut bytes = 0_usize;
+    let mut is_first = true;
+    let within = |result: Result<Answer, CacheError>| {
+        let value = result.as_ref().ok().and_then(|answer| answer.value.as_ref());
+        let size = value.map_or(0, Bytes::len) + RESULT_BYTES;
+        // The first is answered whatever its size, so that who asks for the rest apart comes to an end.
+        if std::mem::take(&mut is_first) || bytes.saturating_add(size) <= bytes_max {
+            bytes = bytes.saturating_add(size);
+            return get_result(result, with_etag);
+        }
+        let error = proto::batch_get_result::Result::Error(answer_full(bytes_max));
+        proto::BatchGetResult { result: Some(error) }
+    };
+    results.into_iter().map(within).collect()
+}
+
+fn get_result(result: Result<Answer, CacheError>, with_etag: bool) -> proto::BatchGetResult {
     use proto::batch_get_result::Result as Kind;
     let result = match result {
         Ok(answer) => {

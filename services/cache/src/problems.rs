@@ -66,6 +66,12 @@ pub(crate) fn key_error(error: CacheError) -> KeyError {
     of_key(problem(error))
 }
 
+/// That a key of a batch had no room in the answer.
+pub(crate) fn answer_full(bytes_max: usize) -> KeyError {
+    let detail = format!("the answer has {bytes_max} bytes of values (cache.batch_bytes_max): ask for this key apart");
+    of_key(Problem::new(Reason::BatchTooLarge, detail))
+}
+
 /// Why a queued write was refused.
 pub(crate) fn refusal(refusal: Refusal) -> KeyError {
     key_error(CacheError::from(refusal))

@@ -24,6 +24,8 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 pub struct CacheFrontOptions {
     /// Keys of a batch at most.
     pub batch_keys_max: usize,
+    /// Bytes of the values that a BatchGet answers with at most.
+    pub batch_bytes_max: usize,
     /// Keys that a Watch may name at most.
     pub watch_keys_max: usize,
 }
@@ -93,7 +95,7 @@ impl CacheService for CacheFront {
         let namespace = self.namespace(&asked.namespace)?;
         self.check_batch("keys", asked.keys.len())?;
         let results = self.cache.batch_get(&namespace, &asked.keys, asked.no_cache).await;
-        let results = results.into_iter().map(|result| answers::get_result(result, asked.etag)).collect();
+        let results = answers::get_results(results, asked.etag, self.options.batch_bytes_max);
         Ok(Response::new(proto::BatchGetResponse { results }))
     }
 

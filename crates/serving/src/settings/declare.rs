@@ -259,6 +259,9 @@ settings! {
         memory_bytes_max: [u64] = "268435456", "bytes", between(1024 * 1024, 1 << 40);
         /// Keys of a batch at most.
         batch_keys_max: [usize] = "1000", "keys", between(1, 100_000);
+        /// Size at most of the values that one BatchGet answers with. Keys beyond it are told to be asked for apart. Clients
+        /// of gRPC take 4 MiB unless they are told otherwise.
+        batch_bytes_max: [usize] = "4194304", "bytes", between(64 * KIB, GIB);
         /// Keys that one Watch may name at most.
         watch_keys_max: [usize] = "1000", "keys", between(1, 100_000);
         /// Watches at most that are open at a time.

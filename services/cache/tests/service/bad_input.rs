@@ -20,6 +20,7 @@ crate::on_every_store!(
     a_time_to_live_must_be_in_its_range,
     one_bad_key_of_a_thousand_is_its_own_error,
     a_batch_must_have_keys_and_not_too_many,
+    a_batch_that_would_be_too_large_an_answer_is_answered_in_part,
     a_number_must_be_one_and_fit,
     a_condition_must_be_one,
     what_has_a_value_keeps_it_where_overwriting_is_refused,
@@ -166,6 +167,34 @@ async fn a_batch_must_have_keys_and_not_too_many(stage: Stage) {
         let watch = WatchRequest { keys, ..Default::default() };
         assert_eq!(wrong_field(client.watch(watch).await), "keys", "{n}");
     }
+}
+
+async fn a_batch_that_would_be_too_large_an_answer_is_answered_in_part(stage: Stage) {
+    let client = &mut stage.client().await;
+    let keys: Vec<Bytes> = (0..6).map(|n| bytes(&n.to_string())).collect();
+    for key in &keys {
+        let value = Bytes::from(vec![b'v'; 1_000_000]);
+        client.set(SetRequest { key: key.clone(), value, ..Default::default() }).await.unwrap();
+    }
+    let mut rest = keys;
+    let mut calls = 0;
+    while !rest.is_empty() {
+        calls += 1;
+        let request = BatchGetRequest { keys: rest.clone(), ..Default::default() };
+        let results = client.batch_get(request).await.unwrap().into_inner().results;
+        let mut left = Vec::new();
+        for (key, result) in rest.into_iter().zip(results) {
+            match result.result.unwrap() {
+                Read::Found(found) => assert_eq!(found.value.map(|value| value.len()), Some(1_000_000)),
+                Read::Error(error) => {
+                    assert_eq!((error.reason(), error.retry_delay), (Reason::BatchTooLarge, None));
+                    left.push(key);
+                }
+            }
+        }
+        rest = left;
+    }
+    assert_eq!(calls, 2, "four and two, as 4 MiB hold");
 }
 
 async fn a_number_must_be_one_and_fit(stage: Stage) {

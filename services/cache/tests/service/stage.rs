@@ -82,6 +82,7 @@ impl Stage {
         let (grpc, http) = (listeners.grpc_addr(), listeners.http_addr());
         let limits = CacheFrontOptions {
             batch_keys_max: settings.cache.batch_keys_max,
+            batch_bytes_max: settings.cache.batch_bytes_max,
             watch_keys_max: settings.cache.watch_keys_max,
         };
         let front = CacheFront::new(cache.clone(), limits, drain.clone());

@@ -26,6 +26,7 @@ pub(super) fn start(stage: &mut Stage<'_>, store: Arc<dyn CacheStore>) -> anyhow
         .context("the cache")?;
     let limits = CacheFrontOptions {
         batch_keys_max: settings.cache.batch_keys_max,
+        batch_bytes_max: settings.cache.batch_bytes_max,
         watch_keys_max: settings.cache.watch_keys_max,
     };
     let front = CacheFront::new(cache.clone(), limits, stage.drain.clone());

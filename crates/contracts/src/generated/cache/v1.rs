@@ -1054,7 +1054,8 @@ pub mod cache_service_client {
             req.extensions_mut().insert(GrpcMethod::new("headwater.cache.v1.CacheService", "Get"));
             self.inner.unary(req, path, codec).await
         }
-        /// Reads keys: one result per key, in order.
+        /// Reads keys: one result per key, in order. Keys whose values would make the answer larger than `cache.batch_bytes_max`
+        /// (4 MiB) have the error BATCH_TOO_LARGE: ask for them apart. The first key never has.
         pub async fn batch_get(
             &mut self,
             request: impl tonic::IntoRequest<super::BatchGetRequest>,
@@ -1296,7 +1297,8 @@ pub mod cache_service_server {
             &self,
             request: tonic::Request<super::GetRequest>,
         ) -> std::result::Result<tonic::Response<super::GetResponse>, tonic::Status>;
-        /// Reads keys: one result per key, in order.
+        /// Reads keys: one result per key, in order. Keys whose values would make the answer larger than `cache.batch_bytes_max`
+        /// (4 MiB) have the error BATCH_TOO_LARGE: ask for them apart. The first key never has.
         async fn batch_get(
             &self,
             request: tonic::Request<super::BatchGetRequest>,
