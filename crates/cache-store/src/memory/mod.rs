@@ -29,8 +29,10 @@ const STEPS_AT_ONCE_MAX: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryStoreOptions {
     /// Bytes that all namespaces hold together, at most. What counts: a key with its value, lease and denial, their own
-    /// lengths and 512 bytes; a queued write as much; an outcome of one 128; a saved namespace its name, its body and 512.
-    /// What was used least recently leaves first, whatever namespace it is in; what is queued or saved never does.
+    /// lengths and 512 bytes, and 256 more in a ranked namespace; a queued write its key, its value and 512; an outcome of
+    /// one 128; a saved namespace its name, its body and 512. That is what they take, about. What was used least recently
+    /// leaves first, whatever namespace it is in; what is queued or saved never does. Where that would be too much by
+    /// itself, a write is refused as [`StoreError::Full`].
     pub bytes_max: u64,
 }
 

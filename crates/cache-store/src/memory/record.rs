@@ -7,6 +7,9 @@ use crate::Space;
 /// What a key takes beside its own bytes: its places in the maps.
 pub(super) const RECORD_BYTES: u64 = 512;
 
+/// What a member of a ranked namespace takes beside that.
+pub(super) const MEMBER_BYTES: u64 = 256;
+
 /// Stands for a namespace, as the keys beside its values do in Redis.
 pub(super) type SpaceId = (Arc<str>, Arc<str>);
 
@@ -65,7 +68,10 @@ impl Record {
         }
         let value = self.value.as_ref().map_or(0, |value| value.bytes.len());
         let timed = |timed: &Option<Timed>| timed.as_ref().map_or(0, |timed| timed.bytes.len());
-        RECORD_BYTES + (key_bytes + value + timed(&self.lease) + timed(&self.denial)) as u64
+        let is_member = self.value.as_ref().is_some_and(|value| value.member.is_some());
+        RECORD_BYTES
+            + u64::from(is_member) * MEMBER_BYTES
+            + (key_bytes + value + timed(&self.lease) + timed(&self.denial)) as u64
     }
 
     /// When its parts end.

@@ -224,6 +224,7 @@ impl State {
                     value.member = Some(member);
                 }
             });
+            self.make_room(Some(stored));
         }
     }
 

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::{
-    record::{RECORD_BYTES, Record, Value, space_id},
+    record::{MEMBER_BYTES, RECORD_BYTES, Record, Value, space_id},
     state::State,
 };
 use crate::{Condition, Done, Layout, Op, Outcome, Refusal, Space, StoreError, Write, etag_of};
@@ -92,16 +92,18 @@ impl State {
         bytes: Bytes,
         until_ms: Option<i64>,
     ) -> Result<u32, StoreError> {
-        self.check_room(RECORD_BYTES + (stored.len() + bytes.len()) as u64, 0)?;
         let mut evicted = 0;
         let mut member = self.records.get(stored).and_then(|record| record.value.as_ref()?.member.clone());
-        if let Layout::Ranked { entries_max } = space.layout {
-            if !existed || member.as_ref().is_none_or(|member| member.of != space_id(space)) {
-                // What is stale there does not count, and makes room itself.
-                self.edit(stored, |record| record.value = None);
-                evicted = self.evict(space, entries_max.saturating_sub(1), usize::MAX);
-                member = Some(self.new_member(space, 0));
-            }
+        let is_member = member.is_some() || matches!(space.layout, Layout::Ranked { .. });
+        let member_bytes = u64::from(is_member) * MEMBER_BYTES;
+        self.check_room(RECORD_BYTES + member_bytes + (stored.len() + bytes.len()) as u64, 0)?;
+        if let Layout::Ranked { entries_max } = space.layout
+            && (!existed || member.as_ref().is_none_or(|member| member.of != space_id(space)))
+        {
+            // What is stale there does not count, and makes room itself.
+            self.edit(stored, |record| record.value = None);
+            evicted = self.evict(space, entries_max.saturating_sub(1), usize::MAX);
+            member = Some(self.new_member(space, 0));
         }
         self.edit(stored, |record| {
             take_away(record);
