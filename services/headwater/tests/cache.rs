@@ -12,11 +12,12 @@ use headwater_contracts::v1::cache::{
     CreateNamespaceRequest, GetNamespaceRequest, GetRequest, Layer, Namespace, Overwrite, SetRequest, WatchRequest,
 };
 use headwater_contracts::v1::error::Reason;
-use headwater_testkit::{REDIS, require, unique};
+use headwater_testkit::{Options, REDIS, Redis, require, unique};
 use serde_json::Value;
 use support::calls::reason;
 use support::process::{Headwater, command, run, text};
 use support::within;
+use tokio::task::block_in_place;
 use tonic::transport::Channel;
 
 const READY_MAX: Duration = Duration::from_secs(20);
@@ -112,6 +113,28 @@ async fn replicas_share_what_is_written_and_made_through_any_of_them() {
     assert_eq!(conditions, ["cache: store", "shell: serving"], "no other system is waited for");
     let reads = replicas[1].metric("headwater_cache_reads_total", &[("namespace", "default")]).await;
     assert!(reads >= 3.0, "{reads} reads");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_other_programs_are_read_and_written_where_the_settings_say_so() {
+    let redis = block_in_place(|| Redis::start(Options::default())).unwrap();
+    let mut command = command(&["serve", "--role", "cache", "--cache-http-plain-keys", "--cache-ttl-ms", "60000"]);
+    command.env("REDIS_PORT", redis.port().to_string());
+    let headwater = Headwater::launch(command).await;
+    headwater.ready(READY_MAX).await;
+    assert_eq!(headwater.get("/get/theirs").await.unwrap().0, 404);
+    redis.ask("SET theirs 1").unwrap();
+    within(SEEN_MAX, "what another program wrote is seen", || async {
+        match headwater.get("/get/theirs").await.unwrap() {
+            (200, body) if body.contains(r#""value":"1""#) => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        }
+    })
+    .await;
+    assert_eq!(headwater.get("/set/ours/2").await.unwrap().0, 200);
+    assert_eq!(redis.ask("GET ours").unwrap().as_deref(), Some("2"));
+    let left_ms: i64 = redis.ask("PTTL ours").unwrap().unwrap().parse().unwrap();
+    assert!((50_000..=60_000).contains(&left_ms), "the global expiry is Redis's own: {left_ms}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

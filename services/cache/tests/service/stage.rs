@@ -16,7 +16,7 @@ use headwater_contracts::v1::cache::cache_service_server::CacheServiceServer;
 use headwater_contracts::v1::cache::{self as proto, CreateNamespaceRequest, GetRequest, Namespace, SetRequest};
 use headwater_contracts::v1::error::Reason;
 use headwater_serving::{Listeners, Metrics, Readiness, Services, Settings, Shell, limited};
-use headwater_testkit::{REDIS, require, unique};
+use headwater_testkit::{REDIS, RedisCluster, require, unique};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
@@ -69,6 +69,13 @@ impl Stage {
         let root = unique("service");
         let store = RedisStore::new(RedisStoreOptions::new(require(REDIS), &root)).unwrap();
         Self::start(Arc::new(store), Setup::new(root)).await
+    }
+
+    /// On a Cluster, under names of its own.
+    pub(crate) async fn cluster(cluster: &RedisCluster) -> Self {
+        let root = unique("service");
+        let options = RedisStoreOptions { urls: cluster.urls(), cluster: true, ..RedisStoreOptions::new("", &root) };
+        Self::start(Arc::new(RedisStore::new(options).unwrap()), Setup::new(root)).await
     }
 
     pub(crate) async fn start(store: Arc<dyn CacheStore>, setup: Setup) -> Self {
