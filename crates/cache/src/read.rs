@@ -1,6 +1,5 @@
 //! Reading: L1, then the store, then the loader.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,29 +71,24 @@ impl Cache {
     ) -> Vec<Result<Answer, CacheError>> {
         let ask = Ask { no_cache, lease_ms: None };
         let mut answers: Vec<Option<Result<Answer, CacheError>>> = Vec::with_capacity(keys.len());
-        let mut wanted: Vec<Bytes> = Vec::new();
-        let mut places: Vec<(usize, usize, Forward)> = Vec::new();
-        let mut seen: HashMap<&Bytes, usize> = HashMap::new();
+        let mut wanted: Vec<Bytes> = Vec::with_capacity(keys.len());
+        let mut places: Vec<(usize, Forward)> = Vec::with_capacity(keys.len());
         for (at, key) in keys.iter().enumerate() {
             answers.push(match namespace.check_key(key) {
                 Err(error) => Some(Err(error)),
                 Ok(()) => match self.look(namespace, key, &ask) {
                     Look::Answer(answer) => Some(Ok(answer)),
                     Look::Ask(forward) => {
-                        let place = *seen.entry(key).or_insert_with(|| {
-                            wanted.push(key.clone());
-                            wanted.len() - 1
-                        });
-                        places.push((at, place, forward));
+                        wanted.push(key.clone());
+                        places.push((at, forward));
                         None
                     }
                 },
             });
         }
         let read = self.batch_from_store(namespace, &wanted, no_cache).await;
-        for (at, place, forward) in places {
-            let answer = read[place]
-                .clone()
+        for ((at, forward), answer) in places.into_iter().zip(read) {
+            let answer = answer
                 .map(|answer| Answer { forward: Some(forward), ..answer })
                 .or_else(|error| self.stale_if_error(namespace, &keys[at], forward, error));
             answers[at] = Some(answer);
