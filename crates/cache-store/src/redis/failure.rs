@@ -83,7 +83,7 @@ impl Failure {
         match self {
             Self::Away(_) => true,
             Self::Answered(error) => {
-                matches!(error.code(), "READONLY" | "CLUSTERDOWN" | "MASTERDOWN")
+                matches!(error.code(), "MOVED" | "READONLY" | "CLUSTERDOWN" | "MASTERDOWN")
                     || error.details().is_some_and(|detail| detail.contains("READONLY"))
             }
             Self::Unusable(_) => false,

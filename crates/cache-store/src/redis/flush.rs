@@ -1,12 +1,6 @@
 use ::redis::{Cmd, cmd};
 
-use super::{
-    answer::Fields,
-    keys::Keys,
-    router::{Call, Router},
-    script::FORGET,
-    topology::Address,
-};
+use super::{answer::Fields, keys::Keys, router::Router, script::FORGET, topology::Address, way::Call};
 use crate::{Layout, Space, StoreError};
 
 /// Keys of Redis that one step looks at, about.
@@ -64,7 +58,8 @@ async fn each_step(
     is_wanted: impl Fn(&[u8]) -> bool + Sync,
     how: Forget<'_>,
 ) -> Result<u64, StoreError> {
-    let topology = router.topology().await?;
+    let view = router.view().await?;
+    let topology = &view.topology;
     let nodes = topology.primaries.iter().map(|address| on_node(router, address, pattern, &is_wanted, how));
     let counts = futures::future::join_all(nodes).await;
     counts.into_iter().sum()

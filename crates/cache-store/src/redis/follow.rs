@@ -65,7 +65,8 @@ struct News {
 
 impl Following {
     async fn begin(router: &Router, prefixes: &[Bytes], answer_within: Duration) -> Result<Self, StoreError> {
-        let topology = router.topology().await?;
+        let view = router.view().await?;
+        let topology = &view.topology;
         let primaries =
             if router.is_cluster() { Some(ask_primaries(router, &topology.primaries).await?) } else { None };
         let addresses: Vec<Address> = match &primaries {

@@ -19,6 +19,7 @@ mod router;
 mod script;
 mod slot;
 mod topology;
+mod way;
 mod write;
 
 use std::{fmt, time::Duration};
@@ -33,8 +34,9 @@ use crate::{
     Saved, Space, StoreError, StoreInfo, StoredNamespace, Write,
 };
 use keys::Keys;
-use router::{Call, Router};
+use router::Router;
 use script::{DENY, RELEASE};
+use way::Call;
 
 /// Times to live past this are taken for this: Redis' own end is near.
 const TIME_MAX_MS: u64 = 1 << 50;

@@ -1,13 +1,7 @@
 use ::redis::{Value, cmd};
 use bytes::Bytes;
 
-use super::{
-    answer::Fields,
-    router::{Call, Router},
-    script::NAMESPACE,
-    slot::slot_of,
-    unreadable,
-};
+use super::{answer::Fields, router::Router, script::NAMESPACE, slot::slot_of, unreadable, way::Call};
 use crate::{Expected, Saved, StoreError, StoredNamespace};
 
 pub(super) async fn all(router: &Router, root: &str) -> Result<Vec<StoredNamespace>, StoreError> {

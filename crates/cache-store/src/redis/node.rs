@@ -14,7 +14,7 @@ use futures::{
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::failure::Failure;
+use super::{failure::Failure, topology::Address};
 
 /// Calls that wait to be written to a connection; more wait in their own tasks.
 const WAITING_CALLS_MAX: usize = 1_024;
@@ -24,6 +24,7 @@ const WRITTEN_AT_ONCE_BYTES: usize = 64 << 10;
 
 /// One server, with one connection that all calls share, made when it is needed and made anew when it was lost.
 pub(super) struct Node {
+    address: Address,
     client: Client,
     connect_timeout: Duration,
     response_timeout: Duration,
@@ -34,6 +35,8 @@ pub(super) struct Node {
 pub(super) struct Unanswered {
     pub(super) failure: Failure,
     pub(super) is_sent: bool,
+    /// Whether the time ran out.
+    pub(super) is_slow: bool,
 }
 
 type Connecting = Shared<BoxFuture<'static, Result<Arc<Link>, Failure>>>;
@@ -53,8 +56,12 @@ struct Link {
 }
 
 impl Node {
-    pub(super) fn new(client: Client, connect_timeout: Duration, response_timeout: Duration) -> Self {
-        Self { client, connect_timeout, response_timeout, state: Arc::default() }
+    pub(super) fn new(address: Address, client: Client, connect_timeout: Duration, response_timeout: Duration) -> Self {
+        Self { address, client, connect_timeout, response_timeout, state: Arc::default() }
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
     }
 
     /// The client, to make connections for other ends.
@@ -64,28 +71,28 @@ impl Node {
 
     /// Sends commands in one round trip: one answer each, of which errors are some.
     pub(super) async fn send(&self, commands: &Pipeline) -> Result<Vec<Value>, Unanswered> {
-        let link = self.link().await.map_err(|failure| Unanswered { failure, is_sent: false })?;
+        let link = self.link().await.map_err(|failure| Unanswered { failure, is_sent: false, is_slow: false })?;
         let sent_ms = link.now_ms();
         let mut connection = link.connection.clone();
         let answers = connection.send_packed_commands(commands, 0, commands.len());
-        let failure = match timeout(self.response_timeout, answers).await {
+        let (failure, is_slow) = match timeout(self.response_timeout, answers).await {
             Ok(Ok(answers)) => {
                 link.answered_ms.store(link.now_ms(), Ordering::Relaxed);
                 return Ok(answers);
             }
             Ok(Err(error)) => {
                 self.give_up(&link);
-                Failure::of_lost(&error)
+                (Failure::of_lost(&error), false)
             }
             Err(_) => {
                 // Where others were answered meanwhile the connection is good, and only this was slow.
                 if link.answered_ms.load(Ordering::Relaxed) <= sent_ms {
                     self.give_up(&link);
                 }
-                Failure::Away(format!("no answer within {} ms", self.response_timeout.as_millis()))
+                (Failure::Away(format!("no answer within {} ms", self.response_timeout.as_millis())), true)
             }
         };
-        Err(Unanswered { failure, is_sent: true })
+        Err(Unanswered { failure, is_sent: true, is_slow })
     }
 
     /// Gives the connection up, so that the next call makes another.

@@ -3,8 +3,9 @@ use ::redis::{Value, cmd};
 use super::{
     answer::Fields,
     keys::Keys,
-    router::{Call, Router},
+    router::Router,
     script::{APPLY, ENQUEUE, HEAD},
+    way::Call,
     write,
 };
 use crate::{Applied, EnqueueError, Holder, Layout, QueuedWrite, Space, StoreError, Write};

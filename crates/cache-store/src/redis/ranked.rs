@@ -4,8 +4,9 @@ use bytes::Bytes;
 use super::{
     answer::Fields,
     keys::Keys,
-    router::{Call, Router},
+    router::Router,
     script::{RAISE, SHRINK},
+    way::Call,
 };
 use crate::{Held, Space, StoreError};
 

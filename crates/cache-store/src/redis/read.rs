@@ -1,12 +1,14 @@
-use ::redis::{Value, cmd};
+use ::redis::{Cmd, Value, cmd};
 use bytes::Bytes;
 
 use super::{
     TIME_MAX_MS,
     answer::Fields,
     keys::{Keys, Pair},
-    router::{Answer, Call, Router},
+    router::Router,
     script::{GET, READ},
+    slot::slot_of,
+    way::{Answer, Call},
 };
 use crate::{Entry, Got, Layout, LeaseAsk, Space, StoreError};
 
@@ -82,19 +84,24 @@ pub(super) async fn batch_get(
 
 /// Reads keys of one node.
 async fn read_together(router: &Router, space: &Space, keys: &[Bytes]) -> Vec<Result<Option<Entry>, StoreError>> {
+    // A script that reads all times, to one answer, takes Redis longer than it spares here.
     let mut commands = Vec::with_capacity(keys.len() + 1);
-    let mut values = cmd("MGET");
-    let mut stored = Vec::with_capacity(space.prefix.len() + 64);
+    let bytes = keys.iter().map(|key| space.prefix.len() + key.len()).sum::<usize>();
+    let mut values = Cmd::with_capacity(keys.len() + 1, bytes + 4);
+    values.arg("MGET");
+    let mut stored = Vec::new();
     for key in keys {
         stored.clear();
         stored.extend_from_slice(&space.prefix);
         stored.extend_from_slice(key);
         values.arg(&stored[..]);
-        commands.push(cmd("PTTL").arg(&stored[..]).take());
+        let mut time = Cmd::with_capacity(2, stored.len() + 4);
+        time.arg("PTTL").arg(&stored[..]);
+        commands.push(time);
     }
     commands.push(values);
-    let slot = Keys::of(space).pair(&keys[0]).slot;
-    let answer = router.run(Call::read(slot, commands)).await;
+    // Of one node, or of the slot that all are in.
+    let answer = router.run(Call::read(slot_of(&space.stored_key(&keys[0])), commands)).await;
     let read = answer.map_err(StoreError::from).and_then(|mut times| {
         let values = Fields::of(times.pop().unwrap_or(Value::Nil))?;
         Ok((Fields::new(times), values))

@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,16 +8,16 @@ use std::{
 };
 
 use ::redis::{Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, Pipeline, ProtocolVersion, Value, cmd};
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     RedisStoreOptions,
     failure::Failure,
-    node::{Node, Unanswered},
-    script::Script,
+    node::Node,
     topology::{Address, Topology},
+    way::{Answer, Call, Fate, Place, Wait, Way},
 };
 use crate::StoreError;
 
@@ -30,20 +30,6 @@ const AGAIN_AFTER: Duration = Duration::from_millis(30);
 /// Which nodes have which slots is asked this often at most.
 const TOPOLOGY_EVERY: Duration = Duration::from_millis(100);
 
-/// Commands for one slot that are sent together and answered together.
-pub(super) struct Call {
-    pub(super) slot: u16,
-    /// One, unless it may be repeated.
-    pub(super) commands: Vec<Cmd>,
-    /// Whether it changes nothing, or nothing more when it is done again.
-    pub(super) may_repeat: bool,
-    /// The script that its one command runs.
-    pub(super) script: Option<&'static Script>,
-}
-
-/// One answer per command of a call, none of them an error; or the first that is one.
-pub(super) type Answer = Result<Vec<Value>, Failure>;
-
 /// Brings calls to the nodes that have their slots.
 ///
 /// The Cluster's driver of redis-rs is not used: it repeats what may have been done, and has no pipelines of several slots.
@@ -55,74 +41,15 @@ pub(super) struct Router {
     connect_timeout: Duration,
     response_timeout: Duration,
     nodes: Mutex<HashMap<Address, Arc<Node>>>,
-    topology: Mutex<Option<Arc<Topology>>>,
+    view: Mutex<Option<Arc<View>>>,
     is_outdated: AtomicBool,
     asking: tokio::sync::Mutex<Option<Instant>>,
 }
 
-/// A call on its way.
-struct Way {
-    index: usize,
-    call: Call,
-    /// Where it was redirected to, and whether that node has to be told so.
-    redirect: Option<(Address, bool)>,
-    was_lost: bool,
-    /// What other nodes answered already, of commands that read: a key may have moved between them.
-    answered: Vec<Option<Value>>,
-}
-
-/// What becomes of a call that was sent.
-enum Fate {
-    Ended(Answer),
-    /// What it failed with meanwhile.
-    Again(Way, Wait, Failure),
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    Not,
-    ALittle,
-}
-
-impl Call {
-    /// What only reads.
-    pub(super) fn read(slot: u16, commands: Vec<Cmd>) -> Self {
-        Self { slot, commands, may_repeat: true, script: None }
-    }
-
-    /// A script that only reads, or changes nothing more when it runs again.
-    pub(super) fn repeatable(slot: u16, script: &'static Script, command: Cmd) -> Self {
-        Self { slot, commands: vec![command], may_repeat: true, script: Some(script) }
-    }
-
-    /// A script that must not run twice.
-    pub(super) fn once(slot: u16, script: &'static Script, command: Cmd) -> Self {
-        Self { slot, commands: vec![command], may_repeat: false, script: Some(script) }
-    }
-}
-
-impl Way {
-    /// The answers to all commands: those that came before, and these to the others.
-    fn whole(&mut self, answers: Vec<Value>) -> Vec<Value> {
-        if self.answered.is_empty() {
-            return answers;
-        }
-        let mut answers = answers.into_iter();
-        let answered = std::mem::take(&mut self.answered).into_iter();
-        answered.map(|before| before.or_else(|| answers.next()).unwrap_or(Value::Nil)).collect()
-    }
-
-    /// Keeps the answers that came, in the place of those that are open.
-    fn keep(&mut self, answers: Vec<Option<Value>>) {
-        if self.answered.is_empty() {
-            self.answered = answers;
-            return;
-        }
-        let mut answers = answers.into_iter();
-        for open in self.answered.iter_mut().filter(|before| before.is_none()) {
-            *open = answers.next().flatten();
-        }
-    }
+/// The nodes that have slots, in the topology's order.
+pub(super) struct View {
+    pub(super) topology: Topology,
+    nodes: Vec<Arc<Node>>,
 }
 
 impl Router {
@@ -147,13 +74,13 @@ impl Router {
             connect_timeout: options.connect_timeout,
             response_timeout: options.response_timeout,
             nodes: Mutex::default(),
-            topology: Mutex::new(None),
+            view: Mutex::new(None),
             is_outdated: AtomicBool::new(false),
             asking: tokio::sync::Mutex::default(),
             like,
         };
         if !options.cluster {
-            *router.topology.lock() = Some(Arc::new(Topology::of_one(router.seeds[0].clone())));
+            router.see(Topology::of_one(router.seeds[0].clone()));
         }
         Ok(router)
     }
@@ -168,6 +95,23 @@ impl Router {
 
     /// Does one call.
     pub(super) async fn run(&self, call: Call) -> Answer {
+        let node = match self.view().await {
+            Ok(view) => view.node_of(call.slot).cloned(),
+            Err(failure) => return Err(failure),
+        };
+        if let Some(node) = node {
+            let deadline = Instant::now() + self.connect_timeout + self.response_timeout;
+            return match self.send(&node, vec![Way::new(0, call)]).await.pop() {
+                Some((_, Fate::Ended(answer))) => answer,
+                Some((_, Fate::Again(way, wait, failure))) => {
+                    let mut answers = [Err(failure)];
+                    self.go_on(&mut answers, vec![(way, wait)], deadline).await;
+                    let [answer] = answers;
+                    answer
+                }
+                None => Err(Failure::Away("no answer".into())),
+            };
+        }
         self.run_all(vec![call]).await.pop().unwrap_or_else(|| Err(Failure::Away("no answer".into())))
     }
 
@@ -178,34 +122,35 @@ impl Router {
         let late = || Err(Failure::Away("no answer in time".into()));
         let mut answers: Vec<Answer> = Vec::with_capacity(calls.len());
         answers.resize_with(calls.len(), late);
-        let ways = calls.into_iter().enumerate();
-        let mut ways: Vec<Way> = ways
-            .map(|(index, call)| Way { index, call, redirect: None, was_lost: false, answered: Vec::new() })
-            .collect();
+        let ways = calls.into_iter().enumerate().map(|(index, call)| (Way::new(index, call), Wait::Not));
+        self.go_on(&mut answers, ways.collect(), deadline).await;
+        answers
+    }
+
+    /// Sends calls until each has its answer or the time is over.
+    async fn go_on(&self, answers: &mut [Answer], mut ways: Vec<(Way, Wait)>, deadline: Instant) {
         let mut sends = 0;
-        while sends < SENDS_MAX {
-            let round = self.round(&mut answers, std::mem::take(&mut ways));
-            let Ok(again) = timeout_at(deadline, round).await else { break };
-            if again.is_empty() {
-                break;
-            }
-            if again.iter().any(|(_, wait)| *wait == Wait::ALittle) {
+        while sends < SENDS_MAX && !ways.is_empty() {
+            if ways.iter().any(|(_, wait)| *wait == Wait::ALittle) {
                 if Instant::now() + AGAIN_AFTER > deadline {
-                    break;
+                    return;
                 }
                 sleep(AGAIN_AFTER).await;
             } else {
                 sends += 1;
             }
-            ways = again.into_iter().map(|(way, _)| way).collect();
+            let round = self.round(answers, ways.into_iter().map(|(way, _)| way).collect());
+            ways = match timeout_at(deadline, round).await {
+                Ok(again) => again,
+                Err(_) => return,
+            };
         }
-        answers
     }
 
     /// Sends calls once. Gives those that are to be sent again, in order; what they failed with stands in their answers.
     async fn round(&self, answers: &mut [Answer], ways: Vec<Way>) -> Vec<(Way, Wait)> {
-        let topology = match self.topology().await {
-            Ok(topology) => topology,
+        let view = match self.view().await {
+            Ok(view) => view,
             Err(failure) => {
                 for way in ways {
                     answers[way.index] = Err(failure.clone());
@@ -213,12 +158,12 @@ impl Router {
                 return Vec::new();
             }
         };
-        let mut groups: BTreeMap<Address, Vec<Way>> = BTreeMap::new();
+        let mut groups: Vec<(Arc<Node>, Vec<Way>)> = Vec::new();
         for way in ways {
-            let address = match &way.redirect {
-                Some((address, _)) => address.clone(),
-                None => match topology.primary_of(way.call.slot) {
-                    Some(index) => topology.primaries[index].clone(),
+            let node = match &way.redirect {
+                Some(redirect) => self.node(&redirect.to),
+                None => match view.node_of(way.call.slot) {
+                    Some(node) => node.clone(),
                     None => {
                         self.is_outdated.store(true, Ordering::Relaxed);
                         answers[way.index] = Err(Failure::Away("no node has the key's slot".into()));
@@ -226,16 +171,23 @@ impl Router {
                     }
                 },
             };
-            groups.entry(address).or_default().push(way);
+            match groups.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &node)) {
+                Some((_, group)) => group.push(way),
+                None => groups.push((node, vec![way])),
+            }
         }
         let mut again = Vec::new();
-        let sent = join_all(groups.into_iter().map(|(address, ways)| self.send(address, ways))).await;
-        for fate in sent.into_iter().flatten() {
-            match fate {
-                (index, Fate::Ended(answer)) => answers[index] = answer,
-                (index, Fate::Again(way, wait, failure)) => {
-                    answers[index] = Err(failure);
-                    again.push((way, wait));
+        // What a node has answered stands, however long another takes.
+        let mut sent: FuturesUnordered<_> =
+            groups.into_iter().map(|(node, ways)| async move { self.send(&node, ways).await }).collect();
+        while let Some(fates) = sent.next().await {
+            for (index, fate) in fates {
+                match fate {
+                    Fate::Ended(answer) => answers[index] = answer,
+                    Fate::Again(way, wait, failure) => {
+                        answers[index] = Err(failure);
+                        again.push((way, wait));
+                    }
                 }
             }
         }
@@ -244,115 +196,50 @@ impl Router {
         again
     }
 
-    async fn send(&self, address: Address, ways: Vec<Way>) -> Vec<(usize, Fate)> {
-        let mut commands = Pipeline::with_capacity(ways.len());
-        let mut counts = Vec::with_capacity(ways.len());
-        let mut ways: Vec<Way> = ways;
-        for way in &mut ways {
-            let is_asking = matches!(way.redirect, Some((_, true)));
-            counts.push((way.call.commands.len(), is_asking));
-            for command in way.call.commands.drain(..) {
-                if is_asking {
-                    commands.add_command(cmd("ASKING"));
-                }
-                commands.add_command(command);
+    /// Sends calls to a node in one round trip: what becomes of each, by its index.
+    async fn send(&self, node: &Arc<Node>, mut ways: Vec<Way>) -> Vec<(usize, Fate)> {
+        let mut commands = Pipeline::with_capacity(ways.iter().map(|way| way.call.commands.len()).sum());
+        let places: Vec<Place> = ways.iter_mut().map(|way| way.pack(&mut commands)).collect();
+        let sent = node.send(&commands).await;
+        let ways = ways.into_iter().zip(&places);
+        let fates: Vec<(usize, Fate)> = match sent {
+            Ok(answers) => {
+                let mut answers = answers.into_iter();
+                let address = self.is_cluster.then(|| node.address());
+                let fate = |(way, place): (Way, &Place)| {
+                    (way.index, way.answered(place, &commands, place.answers(&mut answers), address))
+                };
+                ways.map(fate).collect()
             }
-        }
-        let outcome = self.node(&address).send(&commands).await;
-        if let Err(unanswered) = &outcome
-            && self.is_cluster
-            && unanswered.failure.is_of_topology()
-        {
-            self.is_outdated.store(true, Ordering::Relaxed);
-        }
-        let mut sent = commands.cmd_iter();
-        let (mut values, unanswered) = match outcome {
-            Ok(values) => (values.into_iter(), None),
-            Err(unanswered) => (Vec::new().into_iter(), Some(unanswered)),
+            Err(unanswered) => {
+                ways.map(|(way, place)| (way.index, way.unanswered(place, &commands, &unanswered))).collect()
+            }
         };
-        let mut fates = Vec::with_capacity(ways.len());
-        for (mut way, (count, is_asking)) in ways.into_iter().zip(counts) {
-            let index = way.index;
-            let steps = if is_asking { 2 } else { 1 };
-            let own = sent.by_ref().take(count * steps).skip(steps - 1).step_by(steps);
-            if let Some(Unanswered { failure, is_sent }) = &unanswered {
-                let may_repeat = way.call.may_repeat && !way.was_lost && *is_sent && !is_slow(failure);
-                if may_repeat {
-                    way.call.commands = own.cloned().collect();
-                    way.was_lost = true;
-                    way.redirect = None;
-                    fates.push((index, Fate::Again(way, Wait::Not, failure.clone())));
-                } else {
-                    own.for_each(drop);
-                    fates.push((index, Fate::Ended(Err(failure.clone()))));
-                }
-                continue;
-            }
-            let answers: Vec<Value> = values.by_ref().take(count * steps).skip(steps - 1).step_by(steps).collect();
-            let Some(Value::ServerError(error)) = answers.iter().find(|value| matches!(value, Value::ServerError(_)))
-            else {
-                own.for_each(drop);
-                fates.push((index, Fate::Ended(Ok(way.whole(answers)))));
-                continue;
-            };
-            let failure = Failure::Answered(error.clone());
-            let detail = error.details().unwrap_or_default();
-            let wait = match error.code() {
-                "MOVED" | "ASK" if self.is_cluster => match redirected(detail, &address) {
-                    Some(to) => {
-                        let is_asked = error.code() == "ASK";
-                        if !is_asked {
-                            self.is_outdated.store(true, Ordering::Relaxed);
-                        }
-                        way.redirect = Some((to, is_asked));
-                        Some(Wait::Not)
-                    }
-                    None => None,
-                },
-                "TRYAGAIN" => Some(Wait::ALittle),
-                "NOSCRIPT" => way.call.script.map(|_| Wait::Not),
-                _ => None,
-            };
-            if failure.is_of_topology() {
-                self.is_outdated.store(true, Ordering::Relaxed);
-                if !self.is_cluster {
-                    // What was the primary is not any more; behind the same address there may be another.
-                    self.node(&address).forget_connection();
-                }
-            }
-            match wait {
-                Some(wait) if error.code() == "ASK" && count > 1 => {
-                    // Only what reads keys that have left is asked there: the others are here still.
-                    let is_asked = |value: &Value| matches!(value, Value::ServerError(error) if error.code() == "ASK");
-                    let again = own.zip(&answers).filter(|(_, answer)| is_asked(answer));
-                    way.call.commands = again.map(|(command, _)| command.clone()).collect();
-                    let answers = answers.into_iter().map(|answer| (!is_asked(&answer)).then_some(answer)).collect();
-                    way.keep(answers);
-                    fates.push((index, Fate::Again(way, wait, failure)));
-                }
-                Some(wait) => {
-                    let is_unknown = error.code() == "NOSCRIPT";
-                    way.call.commands = own
-                        .map(|command| match way.call.script {
-                            Some(script) if is_unknown => script.whole(command),
-                            _ => command.clone(),
-                        })
-                        .collect();
-                    fates.push((index, Fate::Again(way, wait, failure)));
-                }
-                None => {
-                    own.for_each(drop);
-                    fates.push((index, Fate::Ended(Err(failure))));
-                }
-            }
+        for (_, fate) in &fates {
+            self.learn(node, fate);
         }
         fates
     }
 
+    /// Takes from what became of a call that another node may have its slot now.
+    fn learn(&self, node: &Node, fate: &Fate) {
+        let (Fate::Ended(Err(failure)) | Fate::Again(_, _, failure)) = fate else { return };
+        if !failure.is_of_topology() {
+            return;
+        }
+        if self.is_cluster {
+            self.is_outdated.store(true, Ordering::Relaxed);
+        } else if matches!(failure, Failure::Answered(_)) {
+            // What was the primary is not any more; behind the same address there may be another.
+            node.forget_connection();
+        }
+    }
+
     /// Sends one command to every primary: its answer, or its failure, and where it came from.
     pub(super) async fn on_primaries(&self, command: &Cmd) -> Result<Vec<(Address, Answer)>, Failure> {
-        let topology = self.topology().await?;
-        let calls = topology
+        let view = self.view().await?;
+        let calls = view
+            .topology
             .primaries
             .iter()
             .map(|address| async move { (address.clone(), self.on(address, vec![command.clone()]).await) });
@@ -378,37 +265,43 @@ impl Router {
     }
 
     /// Which node has which slots, as far as it is known; asked anew where it seems to be outdated.
-    pub(super) async fn topology(&self) -> Result<Arc<Topology>, Failure> {
-        let known = self.topology.lock().clone();
+    pub(super) async fn view(&self) -> Result<Arc<View>, Failure> {
+        let known = self.view.lock().clone();
         match known {
-            Some(topology) if !self.is_cluster || !self.is_outdated.load(Ordering::Relaxed) => Ok(topology),
-            known => {
-                let mut last_asked = self.asking.lock().await;
-                // Somebody else may have asked while this one waited.
-                let current = self.topology.lock().clone();
-                let is_recent = last_asked.is_some_and(|at| at.elapsed() < TOPOLOGY_EVERY);
-                match current {
-                    Some(current) if is_recent => Ok(current),
-                    _ => {
-                        let asked = self.ask_topology(known.as_deref()).await;
-                        *last_asked = Some(Instant::now());
-                        match (asked, known) {
-                            (Ok(topology), _) => {
-                                let topology = Arc::new(topology);
-                                *self.topology.lock() = Some(topology.clone());
-                                self.is_outdated.store(false, Ordering::Relaxed);
-                                let known = self.known(&topology);
-                                self.nodes.lock().retain(|address, _| known.contains(address));
-                                Ok(topology)
-                            }
-                            // The nodes that are left still have their slots.
-                            (Err(_), Some(known)) => Ok(known),
-                            (Err(failure), None) => Err(failure),
-                        }
-                    }
-                }
-            }
+            Some(view) if !self.is_outdated.load(Ordering::Relaxed) => Ok(view),
+            known => self.look_again(known).await,
         }
+    }
+
+    async fn look_again(&self, known: Option<Arc<View>>) -> Result<Arc<View>, Failure> {
+        let mut last_asked = self.asking.lock().await;
+        // Somebody else may have asked while this one waited.
+        let current = self.view.lock().clone();
+        if let Some(current) = current
+            && last_asked.is_some_and(|at| at.elapsed() < TOPOLOGY_EVERY)
+        {
+            return Ok(current);
+        }
+        let asked = self.ask_topology(known.as_ref().map(|view| &view.topology)).await;
+        *last_asked = Some(Instant::now());
+        match (asked, known) {
+            (Ok(topology), _) => {
+                self.is_outdated.store(false, Ordering::Relaxed);
+                Ok(self.see(topology))
+            }
+            // The nodes that are left still have their slots.
+            (Err(_), Some(known)) => Ok(known),
+            (Err(failure), None) => Err(failure),
+        }
+    }
+
+    fn see(&self, topology: Topology) -> Arc<View> {
+        let nodes = topology.primaries.iter().map(|address| self.node(address)).collect();
+        let view = Arc::new(View { topology, nodes });
+        *self.view.lock() = Some(view.clone());
+        let is_known = |address: &Address| view.topology.primaries.contains(address) || self.seeds.contains(address);
+        self.nodes.lock().retain(|address, _| is_known(address));
+        view
     }
 
     async fn ask_topology(&self, known: Option<&Topology>) -> Result<Topology, Failure> {
@@ -420,9 +313,9 @@ impl Router {
             topology.ok_or_else(|| Failure::Away("the cluster serves no slots".into()))
         });
         // All are asked at once: one that is away must not keep the others waiting.
-        let mut asked: futures::stream::FuturesUnordered<_> = asked.collect();
+        let mut asked: FuturesUnordered<_> = asked.collect();
         let mut failure = Failure::Away("no node answers".into());
-        while let Some(answer) = futures::StreamExt::next(&mut asked).await {
+        while let Some(answer) = asked.next().await {
             match answer {
                 Ok(topology) => return Ok(topology),
                 Err(Failure::Away(_)) => {}
@@ -430,10 +323,6 @@ impl Router {
             }
         }
         Err(failure)
-    }
-
-    fn known(&self, topology: &Topology) -> Vec<Address> {
-        topology.primaries.iter().chain(&self.seeds).cloned().collect()
     }
 
     fn node(&self, address: &Address) -> Arc<Node> {
@@ -451,9 +340,15 @@ impl Router {
         };
         // Opening only takes what was parsed: it cannot fail, and needs no network.
         let client = Client::open(self.like.clone().set_addr(addr)).expect("an address that was parsed");
-        let node = Arc::new(Node::new(client, self.connect_timeout, self.response_timeout));
+        let node = Arc::new(Node::new(address.clone(), client, self.connect_timeout, self.response_timeout));
         nodes.insert(address.clone(), node.clone());
         node
+    }
+}
+
+impl View {
+    fn node_of(&self, slot: u16) -> Option<&Arc<Node>> {
+        self.topology.primary_of(slot).and_then(|index| self.nodes.get(index))
     }
 }
 
@@ -463,16 +358,4 @@ fn address_of(addr: &ConnectionAddr) -> Address {
         ConnectionAddr::Unix(path) => (path.display().to_string(), 0),
         _ => (String::new(), 0),
     }
-}
-
-/// Where `MOVED` and `ASK` redirect to: `<slot> <host>:<port>`, without a host where it is the one that answers.
-fn redirected(detail: &str, answered: &Address) -> Option<Address> {
-    let (host, port) = detail.split_ascii_whitespace().nth(1)?.rsplit_once(':')?;
-    let host = if host.is_empty() { &answered.0 } else { host };
-    Some((host.to_owned(), port.parse().ok()?))
-}
-
-/// Whether the server did not answer in time: it would not the second time.
-fn is_slow(failure: &Failure) -> bool {
-    matches!(failure, Failure::Away(detail) if detail.starts_with("no answer within"))
 }

@@ -43,6 +43,14 @@ impl Script {
         call
     }
 
+    /// The same command, with the script's text where it calls the script.
+    pub(super) fn told(&self, command: &Cmd) -> Cmd {
+        match command.args_iter().nth(1) {
+            Some(Arg::Simple(hash)) if hash == self.hash.as_bytes() => self.whole(command),
+            _ => command.clone(),
+        }
+    }
+
     /// The same call with the script's text, which Redis then knows.
     pub(super) fn whole(&self, call: &Cmd) -> Cmd {
         let mut whole = cmd("EVAL");

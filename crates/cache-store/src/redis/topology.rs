@@ -94,6 +94,13 @@ pub(super) fn primaries(nodes: &str, asked: &Address) -> Option<Vec<Primary>> {
     Some(primaries)
 }
 
+/// Where `MOVED` and `ASK` redirect to: `<slot> <host>:<port>`, without a host where it is the one that answers.
+pub(super) fn redirected(detail: &str, answered: &Address) -> Option<Address> {
+    let (host, port) = detail.split_ascii_whitespace().nth(1)?.rsplit_once(':')?;
+    let host = if host.is_empty() { &answered.0 } else { host };
+    Some((host.to_owned(), port.parse().ok()?))
+}
+
 /// A text, in whatever way it was answered.
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {

@@ -2,14 +2,7 @@ use std::collections::HashMap;
 
 use ::redis::Value;
 
-use super::{
-    TIME_MAX_MS,
-    answer::Fields,
-    keys::Keys,
-    router::{Call, Router},
-    script::WRITE,
-    unreadable,
-};
+use super::{TIME_MAX_MS, answer::Fields, keys::Keys, router::Router, script::WRITE, unreadable, way::Call};
 use crate::{Condition, Done, Op, Outcome, Refusal, Space, StoreError, Write};
 
 /// A write as the scripts take it: what to do, and four arguments.
