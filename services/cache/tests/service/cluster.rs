@@ -1,10 +1,16 @@
-//! The same on a Cluster, where the keys of a batch lie on several nodes.
+//! The same on a Cluster, where the keys of a batch lie on several nodes, and one of them may be lost.
 
+use headwater_contracts::v1::cache::batch_get_result::Result as Read;
+use headwater_contracts::v1::cache::{BatchGetRequest, batch_get_result};
+use headwater_contracts::v1::error::Reason;
 use headwater_testkit::{Options, RedisCluster};
 use tokio::task::block_in_place;
 
-use crate::stage::Stage;
+use crate::stage::{Client, Stage, bytes, reason, set, until};
 use crate::{bad_input, http, methods, namespaces, queued, watching};
+
+/// As many that every node has some of them.
+const KEYS: usize = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_cluster() {
@@ -16,4 +22,57 @@ async fn on_a_cluster() {
     queued::each(start).await;
     watching::each(start).await;
     http::each(start).await;
+}
+
+/// What a batch of all keys says of each.
+async fn read(client: &mut Client) -> Vec<batch_get_result::Result> {
+    let keys = (0..KEYS).map(|n| bytes(&format!("k{n}"))).collect();
+    let request = BatchGetRequest { keys, no_cache: true, ..Default::default() };
+    let results = client.batch_get(request).await.unwrap().into_inner().results;
+    results.into_iter().map(|result| result.result.unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_node_fails_over_its_keys_are_refused_and_then_served_again() {
+    let mut cluster = block_in_place(|| RedisCluster::with_replicas(3, Options::default())).unwrap();
+    let stage = Stage::cluster(&cluster).await;
+    let client = &mut stage.client().await;
+    for n in 0..KEYS {
+        set(client, "", &format!("k{n}"), "1").await.unwrap();
+    }
+    let lost = cluster.primary_of(0).unwrap();
+    cluster.nodes()[lost].kill().unwrap();
+    let mut refused = 0;
+    for answer in read(client).await {
+        match answer {
+            Read::Found(found) => assert_eq!(found.value, Some(bytes("1"))),
+            Read::Error(error) => {
+                assert_eq!(error.reason(), Reason::CacheUnavailable);
+                assert!(error.retry_delay.is_some());
+                refused += 1;
+            }
+        }
+    }
+    assert!((1..KEYS).contains(&refused), "the keys of the node that is lost, and no others: {refused}");
+    // Nobody starts anything anew.
+    for n in 0..KEYS {
+        until("it is written again", async || {
+            let written = set(client, "", &format!("k{n}"), "2").await;
+            match written {
+                Ok(_) => Ok(()),
+                Err(status) => {
+                    let told = status.to_string();
+                    assert_eq!(reason::<()>(Err(status)), Reason::CacheUnavailable);
+                    Err(told)
+                }
+            }
+        })
+        .await;
+    }
+    for answer in read(client).await {
+        match answer {
+            Read::Found(found) => assert_eq!(found.value, Some(bytes("2"))),
+            Read::Error(error) => panic!("{error:?}"),
+        }
+    }
 }
