@@ -164,23 +164,30 @@ pub(crate) async fn expiry_is_told(world: &World) {
             world.put_for(&space, "a", "1", 40).await;
             // Without anybody who reads it, and besides that it was put.
             let ended = asked + Duration::from_millis(40 + kept_stale_ms);
-            let hears = listener.hears_of(&space, "a", ended - Duration::from_millis(2));
-            if world.name == "memory" {
-                hears.await;
-            } else {
-                // Redis looks for what has expired by samples: where it has many keys, reading one is what it notices by.
-                let reads = async {
-                    loop {
-                        sleep(Duration::from_millis(20)).await;
-                        world.peek(&space, "a").await;
+            let mut since = ended - Duration::from_millis(2);
+            loop {
+                let hears = listener.hears_of(&space, "a", since);
+                if world.name == "memory" {
+                    hears.await;
+                } else {
+                    // Redis looks for what has expired by samples: where it has many keys, it notices by somebody's read.
+                    let reads = async {
+                        loop {
+                            sleep(Duration::from_millis(20)).await;
+                            world.peek(&space, "a").await;
+                        }
+                    };
+                    tokio::select! {
+                        () = hears => {}
+                        () = reads => {}
                     }
-                };
-                tokio::select! {
-                    () = hears => {}
-                    () = reads => {}
+                }
+                // On a busy machine it may be the put that is told only now.
+                since = Instant::now();
+                if world.get(&space, "a").await.is_none() {
+                    break;
                 }
             }
-            assert_eq!(world.get(&space, "a").await, None, "{}: {layout:?}", world.name);
         }
     }
 }
