@@ -1,12 +1,22 @@
 //! Makes histories: clients that choose by seed what they do, and who answers them.
 
 mod clients;
+mod direct;
+mod faults;
 mod habits;
+mod lag;
+mod run;
+mod service;
+mod stack;
 
 use async_trait::async_trait;
 
 pub use clients::{Client, ClientOptions};
+pub use faults::Plan;
 pub use habits::{Keys, Kind};
+pub use lag::{LagOptions, lag};
+pub use run::{RunOptions, run};
+pub use service::Service;
 
 use crate::history::{Call, Ended};
 
@@ -18,6 +28,11 @@ pub trait Replicas: Send + Sync {
 
     /// The name of a replica, by its number.
     fn name(&self, replica: usize) -> String;
+
+    /// Whether a replica can be asked this.
+    fn can(&self, _replica: usize, _call: &Call) -> bool {
+        true
+    }
 
     /// Asks a replica. What became of a write whose answer did not come is not known.
     async fn ask(&self, replica: usize, key: &Key, call: &Call) -> Ended;

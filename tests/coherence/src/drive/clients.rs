@@ -55,8 +55,9 @@ impl Client {
             }
             let is_home = self.habits.rng().u32(..100) < HOME_PERCENT;
             let other = self.habits.rng().usize(..replicas.count());
-            let replica = if is_home { self.home % replicas.count() } else { other };
             let (key, call) = self.habits.next(&self.options.keys, now_us);
+            let chosen = if is_home { self.home % replicas.count() } else { other };
+            let replica = if replicas.can(chosen, &call) { chosen } else { 0 };
             let invoked_at_us = self.recorder.now_us();
             let asked = tokio::time::timeout(self.options.answer_within, replicas.ask(replica, &key, &call)).await;
             let ended = asked.unwrap_or_else(|_| Ended::Unknown { why: "no answer in time".to_owned() });
