@@ -217,3 +217,126 @@ fn after(at: Instant, ms: i64) -> Instant {
     let by = Duration::from_millis(ms.unsigned_abs());
     if ms >= 0 { at + by } else { at.checked_sub(by).unwrap_or(at) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What somebody does to a key.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Reads it, and brings it in where it is missing.
+        Read(u8),
+        /// Changes it elsewhere.
+        Change(u8),
+        /// Lets time pass, in milliseconds.
+        Wait(u16),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            8 => (0..12_u8).prop_map(Step::Read),
+            1 => (0..12_u8).prop_map(Step::Change),
+            1 => (0..400_u16).prop_map(Step::Wait),
+        ];
+        proptest::collection::vec(step, 1..200)
+    }
+
+    const HELD: usize = 5;
+    const TTL_MS: i64 = 1000;
+
+    /// L1 by the letter: keys with the end of their time, the least recently read first.
+    #[derive(Default)]
+    struct Model {
+        kept: Vec<(u8, Instant)>,
+    }
+
+    impl Model {
+        fn read(&mut self, key: u8, now: Instant) -> bool {
+            let found = self.kept.iter().position(|(kept, _)| *kept == key);
+            let is_hit = found.is_some_and(|at| now < self.kept[at].1);
+            match found {
+                Some(at) => {
+                    let (_, until) = self.kept.remove(at);
+                    self.kept.push((key, if is_hit { until } else { end(now) }));
+                }
+                None => {
+                    if self.kept.len() == HELD {
+                        self.kept.remove(0);
+                    }
+                    self.kept.push((key, end(now)));
+                }
+            }
+            is_hit
+        }
+    }
+
+    fn end(now: Instant) -> Instant {
+        now + Duration::from_millis(TTL_MS.unsigned_abs())
+    }
+
+    proptest! {
+        #[test]
+        fn lru_keeps_what_a_plain_model_keeps(steps in steps()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
+            runtime.block_on(async {
+                let policy = Policy {
+                    capacity: Capacity::EntriesMax(HELD as u64),
+                    eviction: Eviction::Lru,
+                    ..Policy::default()
+                };
+                let (l1, mut model) = (L1::new(&policy, &Arc::default()), Model::default());
+                for step in steps {
+                    let now = Instant::now();
+                    match step {
+                        Step::Read(key) => {
+                            let bytes = Bytes::from(vec![key]);
+                            let is_hit = l1.get(&bytes).is_some_and(|kept| kept.is_fresh(now));
+                            prop_assert_eq!(is_hit, model.read(key, now), "key {}", key);
+                            if !is_hit {
+                                let entry = Entry { value: bytes.clone(), ttl_ms: Some(TTL_MS) };
+                                l1.take(&bytes, l1.ticket(&bytes, 1, now), 1, Some(&entry));
+                            }
+                        }
+                        Step::Change(key) => {
+                            l1.changed(&[key]);
+                            model.kept.retain(|(kept, _)| *kept != key);
+                        }
+                        Step::Wait(ms) => tokio::time::advance(Duration::from_millis(ms.into())).await,
+                    }
+                    l1.settle();
+                }
+                let bytes = model.kept.len() as u64 * 2;
+                prop_assert_eq!(l1.usage(), (model.kept.len() as u64, bytes));
+                Ok(())
+            })?;
+        }
+
+        #[test]
+        fn a_ttl_is_shortened_by_its_jitter_at_most_and_ends_to_the_millisecond(
+            ttl_ms in 1..100_000_u64,
+            jitter in 0..=100_u64,
+            drawn in 0.0..=1.0_f64,
+        ) {
+            let policy = Policy { ttl_ms, ttl_jitter_percent: jitter, ..Policy::default() };
+            let ttl = policy.ttl_drawn(drawn).expect("it ends");
+            let least = (ttl_ms - ttl_ms * jitter / 100).max(1);
+            prop_assert!((least..=ttl_ms).contains(&ttl), "{ttl} of {ttl_ms}");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("runtime");
+            runtime.block_on(async {
+                let l1 = L1::new(&policy, &Arc::default());
+                let key = Bytes::from_static(b"k");
+                let entry = Entry { value: key.clone(), ttl_ms: i64::try_from(ttl).ok() };
+                l1.take(&key, l1.ticket(&key, 1, Instant::now()), 1, Some(&entry));
+                tokio::time::advance(Duration::from_millis(ttl - 1)).await;
+                let now = Instant::now();
+                prop_assert_eq!(l1.get(&key).map(|kept| (kept.is_fresh(now), kept.ttl_ms(now))), Some((true, Some(1))));
+                tokio::time::advance(Duration::from_millis(1)).await;
+                prop_assert!(l1.get(&key).is_none_or(|kept| !kept.is_fresh(Instant::now())));
+                Ok(())
+            })?;
+        }
+    }
+}
