@@ -28,6 +28,12 @@ enum Command {
     /// Be a floor's server (started by `run`).
     #[command(hide = true)]
     Floor(floor::FloorArgs),
+    /// Be the process whose memory is measured (started by `run`).
+    #[command(hide = true)]
+    Memory {
+        /// Bytes of a value.
+        value_bytes: usize,
+    },
 }
 
 /// How pairs are run.
@@ -62,6 +68,7 @@ fn main() -> Result<()> {
         }
         Command::Run(args) => run(&args),
         Command::Floor(args) => floor::serve(&args),
+        Command::Memory { value_bytes } => pairs::memory::one(value_bytes),
     }
 }
 

@@ -1,8 +1,9 @@
 //! What an entry of L1 costs beside its key and value.
 
 use std::fs;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use headwater_cache::{Cache, CacheOptions, Capacity, Condition, Declared, OpAsk, PolicyPatch, WriteAsk};
 use headwater_cache_store::redis::{RedisStore, RedisStoreOptions};
@@ -16,16 +17,23 @@ const ENTRIES: usize = 200_000;
 const BATCH: usize = 500;
 const KEY_BYTES: usize = 16;
 
-/// Memory of this process before and after its L1 has taken so many entries.
+/// Each size in a process of its own, so that none uses what another has given back.
 pub(crate) fn run(_: &RunArgs) -> Result<()> {
-    let redis = Redis::start(Options::default().setting("appendonly", "no"))?;
     for value_bytes in [100_usize, 1024] {
-        tokio::runtime::Runtime::new()?.block_on(one(&redis, value_bytes))?;
+        let own = std::env::current_exe()?;
+        let status = Command::new(own).args(["memory", &value_bytes.to_string()]).status()?;
+        ensure!(status.success(), "the process that measures ended with {status}");
     }
     Ok(())
 }
 
-async fn one(redis: &Redis, value_bytes: usize) -> Result<()> {
+/// Memory of this process before and after its L1 has taken so many entries.
+pub(crate) fn one(value_bytes: usize) -> Result<()> {
+    let redis = Redis::start(Options::default().setting("appendonly", "no"))?;
+    tokio::runtime::Runtime::new()?.block_on(measure(&redis, value_bytes))
+}
+
+async fn measure(redis: &Redis, value_bytes: usize) -> Result<()> {
     let store = RedisStore::new(RedisStoreOptions::new(redis.url(), CacheOptions::default().root))?;
     let patch = PolicyPatch { capacity: Some(Capacity::EntriesMax(1_000_000)), ..PolicyPatch::default() };
     let meter = NoopMeterProvider::new().meter("bench");

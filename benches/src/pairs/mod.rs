@@ -2,7 +2,7 @@
 
 mod cold_key;
 mod hit_ratio;
-mod memory;
+pub(crate) mod memory;
 mod reads;
 
 use anyhow::Result;
@@ -30,13 +30,23 @@ pub(crate) const ALL: &[Pair] = &[
     },
     Pair {
         name: "cache-l2-hit",
-        about: "hits of Redis over 8 connections, 1 KiB, against a bare handler with one GET",
-        run: reads::l2_hit,
+        about: "hits of Redis past L1, over 8 connections, 1 KiB, against a bare handler with one GET",
+        run: |args| reads::l2_hit(args, true),
+    },
+    Pair {
+        name: "cache-l2-fill",
+        about: "hits of Redis that L1 takes, over 8 connections, 1 KiB, against a bare handler with one GET",
+        run: |args| reads::l2_hit(args, false),
     },
     Pair {
         name: "cache-batch-get",
-        about: "BatchGet of 64 keys from Redis over 8 connections, 1 KiB, against a bare handler with one MGET",
-        run: reads::batch_get,
+        about: "BatchGet of 64 keys from Redis past L1, over 8 connections, 1 KiB, against a bare handler with one MGET",
+        run: |args| reads::batch_get(args, true),
+    },
+    Pair {
+        name: "cache-batch-fill",
+        about: "BatchGet of 64 keys from Redis that L1 takes, over 8 connections, 1 KiB, against the same handler",
+        run: |args| reads::batch_get(args, false),
     },
     Pair {
         name: "cache-cold-key",
