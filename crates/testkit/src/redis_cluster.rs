@@ -176,7 +176,7 @@ fn primary_in(nodes: &str, slot: u16) -> Option<u16> {
     nodes.lines().find_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let is_primary = fields.get(2)?.split(',').any(|flag| flag == "master");
-        let has_slot = fields.get(8..)?.iter().any(|range| has(range));
+        let has_slot = fields.get(8..)?.iter().any(&has);
         let port = fields.get(1)?.split('@').next()?.rsplit_once(':')?.1;
         if is_primary && has_slot { port.parse().ok() } else { None }
     })

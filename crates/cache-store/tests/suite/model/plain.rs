@@ -59,6 +59,14 @@ impl Plain {
         self.denials.retain(|denial| denial.until_ms > now_ms);
     }
 
+    /// Whether anything ends, or becomes stale, within so long.
+    pub(super) fn ends_within(&self, ms: u64) -> bool {
+        let end_ms = i64::try_from(ms).unwrap();
+        let is_near = |until_ms: u64| until_ms <= self.now_ms + ms;
+        self.held.iter().filter_map(|held| self.ttl_ms(held)).any(|ttl_ms| (1..=end_ms).contains(&ttl_ms))
+            || self.leases.iter().chain(&self.denials).any(|beside| is_near(beside.until_ms))
+    }
+
     fn ttl_ms(&self, held: &Held) -> Option<i64> {
         let ms = |ms: u64| i64::try_from(ms).unwrap();
         held.kept_until_ms.map(|at| ms(at) - ms(self.now_ms) - ms(self.space.kept_stale_ms))

@@ -24,7 +24,8 @@ pub(super) enum Clock {
     /// It stands still, and a unit is 7 ms.
     Paused,
     /// It passes, and a unit is so long. What is short ends half a unit sooner than on the clock of the model, so that
-    /// steps between may take the other half; where they take longer the run says nothing from there on.
+    /// steps between may take the other half; where they take longer the run says nothing
+    /// from there on.
     Real(Duration),
 }
 
@@ -43,8 +44,8 @@ struct Run<'a> {
     what: String,
 }
 
-/// Does the steps on a store and on the model. Says where they differ.
-pub(super) async fn run(world: &World, clock: Clock, kind: &Kind, steps: &[Step]) -> Result<(), String> {
+/// Does the steps on a store and on the model: how many could be compared. Says where they differ.
+pub(super) async fn run(world: &World, clock: Clock, kind: &Kind, steps: &[Step]) -> Result<usize, String> {
     let space = Space {
         is_overwrite_refused: kind.is_overwrite_refused,
         kept_stale_ms: match (kind.is_kept_stale, clock) {
@@ -64,9 +65,11 @@ pub(super) async fn run(world: &World, clock: Clock, kind: &Kind, steps: &[Step]
     run.told().await?;
     for (index, step) in steps.iter().enumerate() {
         run.what = format!("{}: step {index}, {step:?}", world.name);
+        // What ended with the step counts too.
+        let was_soon = run.plain.ends_within(SHORT * run.unit_ms());
         let result = run.step_and_look(step).await;
-        if run.is_late() {
-            return Ok(());
+        if run.is_late(was_soon) {
+            return Ok(index);
         }
         result?;
     }
@@ -78,7 +81,7 @@ pub(super) async fn run(world: &World, clock: Clock, kind: &Kind, steps: &[Step]
             run.same("queued", queued, expected)?;
         }
     }
-    Ok(())
+    Ok(steps.len())
 }
 
 fn follow(world: &World, space: &Space) -> mpsc::Receiver<Notice> {
@@ -128,10 +131,17 @@ impl Run<'_> {
         }
     }
 
-    /// Whether the steps since time passed took so long that the store's clock cannot be compared any more.
-    fn is_late(&self) -> bool {
-        let steps = self.began.elapsed().saturating_sub(Duration::from_millis(self.plain.now_ms));
-        matches!(self.clock, Clock::Real(unit) if steps > unit * 2 / 5)
+    /// Whether the steps since time passed took so long that the store's clock cannot be compared any more. Where nothing
+    /// ends soon they may take as long as they like.
+    fn is_late(&mut self, was_soon: bool) -> bool {
+        let Clock::Real(unit) = self.clock else { return false };
+        let passed = Duration::from_millis(self.plain.now_ms);
+        let is_late = self.began.elapsed().saturating_sub(passed) > unit * 2 / 5;
+        if was_soon || self.plain.ends_within(SHORT * self.unit_ms()) {
+            return is_late;
+        }
+        self.began = Instant::now() - passed;
+        false
     }
 
     fn token(&self, key: usize, token: Token) -> String {
@@ -284,10 +294,12 @@ impl Run<'_> {
             }
             Step::Pass(units) => {
                 let ms = units * self.unit_ms();
+                let is_waited_for = self.plain.ends_within(SHORT * self.unit_ms());
                 self.plain.pass(ms);
                 match self.clock {
                     Clock::Paused => advance(Duration::from_millis(ms)).await,
                     // What the steps before took is in it.
+                    Clock::Real(_) if !is_waited_for => {}
                     Clock::Real(_) => sleep_until(self.began + Duration::from_millis(self.plain.now_ms)).await,
                 }
             }
