@@ -78,6 +78,11 @@ impl Failure {
         }
     }
 
+    /// Whether the slot is on its way to another node, and nothing was done.
+    pub(super) fn is_of_moving(&self) -> bool {
+        matches!(self, Self::Answered(error) if matches!(error.code(), "ASK" | "TRYAGAIN"))
+    }
+
     /// Whether another node may be the primary now.
     pub(super) fn is_of_topology(&self) -> bool {
         match self {

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use ::redis::Cmd;
 
 use super::slot::{slot_of, tag_of};
@@ -27,7 +29,8 @@ impl<'a> Keys<'a> {
         let slot = slot_of(&value);
         let beside = match self.space.layout {
             Layout::Spread => {
-                [self.aside("l", tag_of(slot)).as_bytes(), self.space.name.as_bytes(), b":", key].concat()
+                [self.aside("l", format_args!("{:x}", tag_of(slot))).as_bytes(), self.space.name.as_bytes(), b":", key]
+                    .concat()
             }
             Layout::Slot | Layout::Ranked { .. } => [self.besides().as_bytes(), key].concat(),
         };
@@ -36,7 +39,7 @@ impl<'a> Keys<'a> {
 
     /// What the companions of a layout in one slot begin with.
     pub(super) fn besides(&self) -> String {
-        self.aside("l", &self.space.name)
+        self.aside("l", format_args!("{}", self.space.name))
     }
 
     /// What the companions of a spread layout begin with, and what follows the tag.
@@ -98,7 +101,7 @@ impl<'a> Keys<'a> {
         format!("{aside}{kind}:{{{name}}}")
     }
 
-    fn aside(&self, kind: &str, tag: &str) -> String {
+    fn aside(&self, kind: &str, tag: fmt::Arguments<'_>) -> String {
         format!("{}{kind}:{{{tag}}}:", self.space.aside)
     }
 }

@@ -50,18 +50,19 @@ pub(super) async fn apply(
     holder: &Holder,
     writes_max: u64,
 ) -> Result<Applied, StoreError> {
-    let mut count = 0;
+    let (mut count, mut last_waiting) = (0, 0);
     loop {
         let left = writes_max.saturating_sub(count);
         match apply_some(router, space, holder, left.min(APPLIED_AT_ONCE)).await {
             Ok(Applied::Ended { count: more, waiting }) => {
                 count += more;
+                last_waiting = waiting;
                 if more == 0 || waiting == 0 || count >= writes_max {
                     return Ok(Applied::Ended { count, waiting });
                 }
             }
             // What was applied before is told first.
-            Err(_) if count > 0 => return Ok(Applied::Ended { count, waiting: 1 }),
+            Err(_) if count > 0 => return Ok(Applied::Ended { count, waiting: last_waiting }),
             other => return other,
         }
     }

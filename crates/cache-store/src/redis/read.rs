@@ -49,11 +49,7 @@ async fn get_whole(router: &Router, space: &Space, pair: &Pair, lease: Option<&L
     if let Some(lease) = lease {
         command.arg(&lease.token[..]).arg(lease.for_ms.clamp(1, TIME_MAX_MS));
     }
-    // A lease that was given in an answer that was lost is nobody's; so a call that asks for one is not repeated.
-    let call = match lease {
-        Some(_) => Call::once(pair.slot, &GET, command),
-        None => Call::repeatable(pair.slot, &GET, command),
-    };
+    let call = Call::repeatable(pair.slot, &GET, command);
     let mut fields = Fields::new(router.run(call).await?).list()?;
     let (value, left_ms) = (fields.maybe_bytes()?, fields.number()?);
     let is_leased = fields.number()? == 1;

@@ -1,4 +1,4 @@
-use std::sync::LazyLock;
+use std::{io::Write, sync::LazyLock};
 
 /// Hash slots of a Cluster.
 const SLOTS: usize = 16_384;
@@ -12,25 +12,30 @@ pub(super) fn slot_of(key: &[u8]) -> u16 {
     crc16(tag.filter(|tag| !tag.is_empty()).unwrap_or(key)) % SLOTS as u16
 }
 
-/// A hash tag of a slot, for a key that has to lie beside another one. The same in every version: keys are found by it.
-pub(super) fn tag_of(slot: u16) -> &'static str {
-    static TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
-        let mut tags = vec![String::new(); SLOTS];
+/// A hash tag of a slot, for a key that has to lie beside another one: a number, in hexadecimal digits. The same in every
+/// version: keys are found by it.
+pub(super) fn tag_of(slot: u16) -> u32 {
+    static TAGS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        const MISSING: u32 = u32::MAX;
+        let mut tags = vec![MISSING; SLOTS];
         let mut missing = SLOTS;
-        for number in 0_u32.. {
+        let mut digits = Vec::with_capacity(8);
+        for number in 0.. {
             if missing == 0 {
                 break;
             }
-            let tag = format!("{number:x}");
-            let found = &mut tags[usize::from(slot_of(tag.as_bytes()))];
-            if found.is_empty() {
-                *found = tag;
+            digits.clear();
+            // Into memory, which takes it.
+            let _ = write!(digits, "{number:x}");
+            let found = &mut tags[usize::from(slot_of(&digits))];
+            if *found == MISSING {
+                *found = number;
                 missing -= 1;
             }
         }
         tags
     });
-    &TAGS[usize::from(slot) % SLOTS]
+    TAGS[usize::from(slot) % SLOTS]
 }
 
 /// CRC-16/XMODEM, as Redis uses it.
@@ -71,7 +76,7 @@ mod tests {
     #[test]
     fn every_slot_has_a_tag_of_its_own() {
         for slot in 0..SLOTS as u16 {
-            assert_eq!(slot_of(format!("x:{{{}}}:y", tag_of(slot)).as_bytes()), slot);
+            assert_eq!(slot_of(format!("x:{{{:x}}}:y", tag_of(slot)).as_bytes()), slot);
         }
     }
 }

@@ -10,12 +10,13 @@ use super::{
 /// Commands for one slot that are sent together and answered together.
 pub(super) struct Call {
     pub(super) slot: u16,
-    /// One, unless it may be repeated.
+    /// One, unless it may be repeated or is a transaction.
     pub(super) commands: Vec<Cmd>,
     /// Whether it changes nothing, or nothing more when it is done again.
     may_repeat: bool,
-    /// The script that one of its commands runs.
+    /// The script that its command runs.
     script: Option<&'static Script>,
+    is_transaction: bool,
 }
 
 /// One answer per command of a call, none of them an error; or the first that is one.
@@ -63,17 +64,22 @@ pub(super) struct Place {
 impl Call {
     /// What only reads.
     pub(super) fn read(slot: u16, commands: Vec<Cmd>) -> Self {
-        Self { slot, commands, may_repeat: true, script: None }
+        Self { slot, commands, may_repeat: true, script: None, is_transaction: false }
     }
 
     /// A script that only reads, or changes nothing more when it runs again.
     pub(super) fn repeatable(slot: u16, script: &'static Script, command: Cmd) -> Self {
-        Self { slot, commands: vec![command], may_repeat: true, script: Some(script) }
+        Self { slot, commands: vec![command], may_repeat: true, script: Some(script), is_transaction: false }
     }
 
     /// A script that must not run twice.
     pub(super) fn once(slot: u16, script: &'static Script, command: Cmd) -> Self {
-        Self { slot, commands: vec![command], may_repeat: false, script: Some(script) }
+        Self { slot, commands: vec![command], may_repeat: false, script: Some(script), is_transaction: false }
+    }
+
+    /// Commands from MULTI to EXEC. Where a slot is on its way they are not done, and that is told.
+    pub(super) fn transaction(slot: u16, commands: Vec<Cmd>) -> Self {
+        Self { slot, commands, may_repeat: false, script: None, is_transaction: true }
     }
 }
 
@@ -123,6 +129,7 @@ impl Way {
         };
         let failure = Failure::Answered(error.clone());
         match error.code() {
+            "ASK" | "TRYAGAIN" if self.call.is_transaction => Fate::Ended(Err(failure)),
             code @ ("MOVED" | "ASK") => {
                 let to = cluster.and_then(|address| redirected(error.details()?, address));
                 let Some(to) = to else { return Fate::Ended(Err(failure)) };

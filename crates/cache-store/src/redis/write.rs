@@ -1,9 +1,17 @@
 use std::collections::HashMap;
 
-use ::redis::Value;
+use ::redis::{Cmd, Value, cmd};
 
-use super::{TIME_MAX_MS, answer::Fields, keys::Keys, router::Router, script::WRITE, unreadable, way::Call};
-use crate::{Condition, Done, Op, Outcome, Refusal, Space, StoreError, Write};
+use super::{
+    TIME_MAX_MS,
+    answer::Fields,
+    keys::{Keys, Pair},
+    router::Router,
+    script::WRITE,
+    unreadable,
+    way::Call,
+};
+use crate::{Condition, Done, Layout, Op, Outcome, Refusal, Space, StoreError, Write};
 
 /// A write as the scripts take it: what to do, and four arguments.
 pub(super) type Encoded<'a> = (&'static str, [Arg<'a>; 4]);
@@ -36,27 +44,75 @@ pub(super) async fn write(router: &Router, space: &Space, writes: &[Write]) -> V
     }
     let calls = writes.iter().map(|write| {
         let pair = keys.pair(&write.key);
-        let mut command = WRITE.call(&keys.with_index(&[&pair.value, &pair.beside]));
-        keys.describe(&mut command);
-        let (op, args) = encode(write);
-        command.arg(op);
-        for arg in &args {
-            command.arg(arg.as_bytes());
+        let of_key = counts.get_mut(&write.key[..]);
+        let is_alone = of_key.as_ref().is_none_or(|count| **count == 1);
+        if is_alone && let Some(commands) = simple(space, &pair, write) {
+            return Call::transaction(pair.slot, commands);
         }
+        let mut command = script(&keys, &pair, write);
         // Where Redis does not know the script, the first of several writes of a key must not be later than the next.
-        if counts.remove(&write.key[..]).is_some_and(|count| count > 1) {
+        if let Some(count) = of_key
+            && *count > 1
+        {
+            *count = 0;
             command = WRITE.whole(&command);
         }
         Call::once(pair.slot, &WRITE, command)
     });
+    let mut outcomes = Vec::with_capacity(writes.len());
     let answers = router.run_all(calls.collect()).await;
-    answers
-        .into_iter()
-        .map(|answer| {
-            let mut fields = Fields::new(answer?).list()?;
-            decode(&mut fields)
-        })
-        .collect()
+    for (answer, write) in answers.into_iter().zip(writes) {
+        outcomes.push(match answer {
+            Err(failure) if failure.is_of_moving() => {
+                let pair = keys.pair(&write.key);
+                let call = Call::once(pair.slot, &WRITE, script(&keys, &pair, write));
+                router.run(call).await.map_err(StoreError::from).and_then(|answer| outcome(space, write, answer))
+            }
+            answer => answer.map_err(StoreError::from).and_then(|answer| outcome(space, write, answer)),
+        });
+    }
+    outcomes
+}
+
+/// A put that nothing depends on: a transaction takes Redis a third of the time that the script does.
+fn simple(space: &Space, pair: &Pair, write: &Write) -> Option<Vec<Cmd>> {
+    let Op::Put { value, ttl_ms, condition: Condition::Any } = &write.op else { return None };
+    if space.layout != Layout::Spread || space.is_overwrite_refused {
+        return None;
+    }
+    let mut set = cmd("SET");
+    set.arg(&pair.value).arg(&value[..]);
+    if let Some(ttl_ms) = *ttl_ms {
+        set.arg("PX").arg(ttl_ms.clamp(1, TIME_MAX_MS) + space.kept_stale_ms.min(TIME_MAX_MS));
+    }
+    let before = cmd("PTTL").arg(&pair.value).take();
+    Some(vec![cmd("MULTI"), before, set, cmd("UNLINK").arg(&pair.beside).take(), cmd("EXEC")])
+}
+
+fn script(keys: &Keys<'_>, pair: &Pair, write: &Write) -> Cmd {
+    let mut command = WRITE.call(&keys.with_index(&[&pair.value, &pair.beside]));
+    keys.describe(&mut command);
+    let (op, args) = encode(write);
+    command.arg(op);
+    for arg in &args {
+        command.arg(arg.as_bytes());
+    }
+    command
+}
+
+/// What came of a write: of the script, or of the transaction.
+fn outcome(space: &Space, write: &Write, mut answers: Vec<Value>) -> Result<Outcome, StoreError> {
+    let is_simple = answers.len() > 1;
+    let mut fields = Fields::of(answers.pop().unwrap_or(Value::Nil))?;
+    match &write.op {
+        Op::Put { ttl_ms, .. } if is_simple => {
+            let left_ms = fields.number()?;
+            let kept_ms = space.kept_stale_ms.min(TIME_MAX_MS) as i64;
+            let ttl_ms = ttl_ms.map(|ttl_ms| ttl_ms.clamp(1, TIME_MAX_MS) as i64);
+            Ok(Outcome::Done(Done { existed: left_ms == -1 || left_ms > kept_ms, ttl_ms, ..Done::default() }))
+        }
+        _ => decode(&mut fields),
+    }
 }
 
 /// The arguments that the scripts take for a write.

@@ -106,6 +106,10 @@ async fn a_slot_moves_while_it_is_used() {
     for key in &keys {
         assert_eq!(number(write(&store, &space, add(key, 1)).await), 1);
     }
+    // A key of another layout in the same slot.
+    let spread = spread("root");
+    let beside = "{moving}";
+    set(&store, &spread, beside, "1").await;
     let mut listener = Listener::start(&store, &["root:v:"]).await;
 
     // As redis-cli --cluster reshard does it.
@@ -125,6 +129,11 @@ async fn a_slot_moves_while_it_is_used() {
     // Writes name keys that are not there, which a slot on its way cannot tell: they are refused, and not half done.
     let refused = write(&store, &space, add("0", 1)).await;
     assert_eq!(refused, Err(StoreError::Unavailable("the cluster is moving the key".into())));
+    let refused = write(&store, &spread, put(beside, "2")).await;
+    assert_eq!(refused, Err(StoreError::Unavailable("the cluster is moving the key".into())));
+    assert_eq!(value(&store, &spread, beside).await, Ok(Some("1".into())));
+    ask(&mut cluster, from, format!("MIGRATE 127.0.0.1 {port} {} 0 5000", stored(&spread, beside)));
+    assert_eq!(value(&store, &spread, beside).await, Ok(Some("1".into())));
     for node in [to, from] {
         ask(&mut cluster, node, format!("CLUSTER SETSLOT {slot} NODE {}", ids[to]));
     }
@@ -136,4 +145,5 @@ async fn a_slot_moves_while_it_is_used() {
             "{key}"
         );
     }
+    set(&store, &spread, beside, "2").await;
 }

@@ -6,7 +6,9 @@ local ttl = value and fresh_for(KEYS[1])
 if space.max then note_read(KEYS[1], ttl) end
 if ttl then return { value, left, 0, false, 0 } end
 local beside = redis.call('GET', KEYS[2])
-if beside then
+-- Who asks again with the same token did not hear the answer.
+local is_own = beside and ARGV[5] and beside == 'l' .. ARGV[5]
+if beside and not is_own then
   if not value and string.sub(beside, 1, 1) == 'n' then
     return { false, left, 0, string.sub(beside, 2), redis.call('PTTL', KEYS[2]) }
   end
