@@ -1,15 +1,17 @@
 //! Watch: the states of keys, now and whenever they change.
 
+use std::collections::{BTreeSet, HashMap};
 use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use headwater_cache::{CacheError, Namespace, Watch, WatchEvent, etag_of};
+use headwater_cache::{Ask, Cache, CacheError, Namespace, Watch, WatchEvent, etag_of};
 use headwater_contracts::v1::cache as proto;
 use headwater_domain::Reason;
 use headwater_serving::Problem;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -20,6 +22,10 @@ use crate::service::CacheFront;
 const ANSWERS_MAX: usize = 16;
 /// How long to wait before the store is asked again that was away.
 const RETRY: Duration = Duration::from_millis(100);
+/// Keys of a watch at most whose end is looked for; of others the store's own word is told.
+const ENDS_MAX: usize = 10_000;
+/// How long after its time a key is looked at: the store's clock and ours differ in how they round.
+const END_SLACK: Duration = Duration::from_millis(5);
 
 /// The answers of one Watch.
 pub(crate) type Answers = Pin<Box<dyn Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
@@ -30,7 +36,8 @@ impl CacheFront {
         self.check_watch(&namespace, &asked)?;
         let watch = self.cache.watch(&namespace, asked.keys, asked.prefix).map_err(problem)?;
         let (sender, receiver) = mpsc::channel(ANSWERS_MAX);
-        let drain = self.drain.clone();
+        let told = Told { namespace: asked.namespace, values: asked.values };
+        let (cache, drain) = (self.cache.clone(), self.drain.clone());
         tokio::spawn(async move {
             tokio::select! {
                 () = sender.closed() => {}
@@ -38,7 +45,7 @@ impl CacheFront {
                     let detail = "the service is draining; watch again, at another replica";
                     let _ = sender.try_send(Err(Problem::new(Reason::NotReady, detail).into()));
                 }
-                () = tell(&watch, asked.values, &sender) => {}
+                () = tell(&cache, &watch, &told, &sender) => {}
             }
         });
         Ok(Box::pin(ReceiverStream::new(receiver)))
@@ -64,12 +71,20 @@ impl CacheFront {
     }
 }
 
-async fn tell(watch: &Watch, values: bool, sender: &mpsc::Sender<Result<proto::WatchResponse, Status>>) {
+async fn tell(cache: &Cache, watch: &Watch, asked: &Told, sender: &mpsc::Sender<Result<proto::WatchResponse, Status>>) {
+    let mut ends = Ends::default();
     loop {
-        let event = match watch.next().await {
+        let (event, ended) = tokio::select! {
+            event = watch.next() => (event, None),
+            key = ends.next() => (look(cache, asked, key.clone()).await, Some(key)),
+        };
+        let event = match event {
             Ok(event) => event,
             // What is missed meanwhile is told after it.
             Err(CacheError::Unavailable(_) | CacheError::Refused(_) | CacheError::LoadFailed { .. }) => {
+                if let Some(key) = ended {
+                    ends.set(&key, Some(1));
+                }
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -78,9 +93,61 @@ async fn tell(watch: &Watch, values: bool, sender: &mpsc::Sender<Result<proto::W
                 return;
             }
         };
-        if sender.send(Ok(response(event, values))).await.is_err() {
+        if let WatchEvent::State { key, answer } = &event {
+            ends.set(key, answer.ttl_ms);
+        }
+        if sender.send(Ok(response(event, asked.values))).await.is_err() {
             return;
         }
+    }
+}
+
+/// What a watch tells of.
+struct Told {
+    namespace: String,
+    values: bool,
+}
+
+/// The state of a key whose time to live has ended. Redis tells of that when it comes upon the key, and of a value that is
+/// kept past its time not at all.
+async fn look(cache: &Cache, asked: &Told, key: Bytes) -> Result<WatchEvent, CacheError> {
+    let namespace = cache.namespace(&asked.namespace)?;
+    let ask = Ask { no_cache: true, lease_ms: None };
+    let answer = cache.get(&namespace, &key, &ask).await?;
+    Ok(WatchEvent::State { key, answer })
+}
+
+/// When the values that were told of end.
+#[derive(Default)]
+struct Ends {
+    by_time: BTreeSet<(Instant, Bytes)>,
+    of_key: HashMap<Bytes, Instant>,
+}
+
+impl Ends {
+    /// A key was told of, with so much time left.
+    fn set(&mut self, key: &Bytes, ttl_ms: Option<i64>) {
+        if let Some(at) = self.of_key.remove(key) {
+            self.by_time.remove(&(at, key.clone()));
+        }
+        // What is stale already ends when the store says so.
+        let left = ttl_ms.and_then(|ttl_ms| u64::try_from(ttl_ms).ok()).filter(|left| *left > 0);
+        if let Some(left) = left
+            && self.of_key.len() < ENDS_MAX
+        {
+            let at = Instant::now() + Duration::from_millis(left) + END_SLACK;
+            self.of_key.insert(key.clone(), at);
+            self.by_time.insert((at, key.clone()));
+        }
+    }
+
+    /// The next key whose time ends, then. May be dropped and asked again without loss but of a key that was given.
+    async fn next(&mut self) -> Bytes {
+        let Some((at, _)) = self.by_time.first() else { return std::future::pending().await };
+        tokio::time::sleep_until(*at).await;
+        let Some((_, key)) = self.by_time.pop_first() else { return std::future::pending().await };
+        self.of_key.remove(&key);
+        key
     }
 }
 

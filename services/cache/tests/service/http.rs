@@ -128,7 +128,7 @@ async fn where_overwriting_is_refused_it_is_409_and_where_writes_are_queued_202(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn plain_keys_are_those_that_others_write_and_an_outage_is_503() {
-    let mut redis = block_in_place(|| Redis::start(Options::default())).unwrap();
+    let mut redis = block_in_place(|| Redis::start(Options::default().setting("appendfsync", "always"))).unwrap();
     let mut setup = Setup::new("test");
     setup.declared.push(Declared { store_prefix: Some(bytes::Bytes::new()), ..Declared::new("default") });
     let stage = Stage::start(redis_at(&redis.url(), Duration::from_millis(500)), setup).await;

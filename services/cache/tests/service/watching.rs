@@ -1,12 +1,16 @@
 //! Watch.
 
 use headwater_contracts::v1::cache::watch_response::Event;
-use headwater_contracts::v1::cache::{DeleteRequest, KeyState, SetRequest, WatchRequest, WatchResponse};
+use headwater_contracts::v1::cache::{DeleteRequest, KeyState, Namespace, SetRequest, WatchRequest, WatchResponse};
 use tonic::Streaming;
 
 use crate::stage::{Client, Stage, WAIT_MAX, bytes, set};
 
-crate::on_every_store!(states_are_told_now_and_whenever_they_change, a_prefix_is_watched_too);
+crate::on_every_store!(
+    states_are_told_now_and_whenever_they_change,
+    a_prefix_is_watched_too,
+    what_ends_is_told_also_where_it_is_kept_as_stale
+);
 
 /// The next state that is told; what may have been missed is told before the states that follow it.
 async fn next(stream: &mut Streaming<WatchResponse>) -> KeyState {
@@ -49,7 +53,7 @@ async fn states_are_told_now_and_whenever_they_change(stage: Stage) {
     told(&mut stream, "b", Some("2")).await;
     forget(client, "a").await;
     told(&mut stream, "a", None).await;
-    let short = SetRequest { key: bytes("a"), value: bytes("3"), ttl_ms: Some(300), ..Default::default() };
+    let short = SetRequest { key: bytes("a"), value: bytes("3"), ttl_ms: Some(1_500), ..Default::default() };
     client.set(short).await.unwrap();
     told(&mut stream, "a", Some("3")).await;
     told(&mut stream, "a", None).await;
@@ -60,6 +64,19 @@ async fn states_are_told_now_and_whenever_they_change(stage: Stage) {
             break;
         }
     }
+}
+
+async fn what_ends_is_told_also_where_it_is_kept_as_stale(stage: Stage) {
+    let client = &mut stage.client().await;
+    let namespace = stage.namespace(Namespace { stale_if_error_ms: Some(60_000), ..Default::default() }).await;
+    let request =
+        WatchRequest { namespace: namespace.clone(), keys: vec![bytes("k")], values: true, ..Default::default() };
+    let mut stream = client.watch(request).await.unwrap().into_inner();
+    told(&mut stream, "k", None).await;
+    let short = SetRequest { namespace, key: bytes("k"), value: bytes("v"), ttl_ms: Some(1_500) };
+    client.set(short).await.unwrap();
+    told(&mut stream, "k", Some("v")).await;
+    told(&mut stream, "k", None).await;
 }
 
 async fn a_prefix_is_watched_too(stage: Stage) {
