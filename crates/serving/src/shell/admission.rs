@@ -1,7 +1,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,6 +18,7 @@ use super::auth::Auth;
 use super::clients::{ClientPlace, Peer};
 use crate::Problem;
 use crate::settings::{AuthSettings, RpcSettings};
+use crate::telemetry::{HttpMetrics, Metrics};
 
 /// Who may call, and how many calls may be in flight: of one client, and in all. Clones share the count.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ struct Rules {
     in_flight_max: usize,
     client_max: usize,
     deadline: Duration,
+    metrics: HttpMetrics,
 }
 
 /// The place of a call in flight.
@@ -40,18 +42,19 @@ pub(super) struct Place {
 }
 
 impl Admission {
-    pub(super) fn new(auth: &AuthSettings, rpc: &RpcSettings) -> Self {
+    pub(super) fn new(auth: &AuthSettings, rpc: &RpcSettings, metrics: &Metrics) -> Self {
         Self(Arc::new(Rules {
             auth: Auth::new(auth.token.clone()),
             in_flight: Arc::new(Semaphore::new(rpc.requests_in_flight_max)),
             in_flight_max: rpc.requests_in_flight_max,
             client_max: rpc.requests_in_flight_per_client_max,
             deadline: Duration::from_millis(rpc.deadline_default_ms),
+            metrics: HttpMetrics::new(&metrics.meter("headwater.http")),
         }))
     }
 
-    /// Routes that ask for the token, count among the calls in flight, and answer within `rpc.deadline_default_ms`, as calls
-    /// of gRPC do. What is refused is answered as a [`Problem`].
+    /// Routes that ask for the token, count among the calls in flight, answer within `rpc.deadline_default_ms`, and are
+    /// measured, as calls of gRPC are. What is refused is answered as a [`Problem`].
     pub fn guard<S: Clone + Send + Sync + 'static>(&self, routes: Router<S>) -> Router<S> {
         routes.layer(from_fn_with_state(self.clone(), pass))
     }
@@ -82,6 +85,13 @@ impl Admission {
 
 /// Lets a request of HTTP pass, and keeps its place until its answer is sent or given up.
 async fn pass(State(admission): State<Admission>, request: Request, next: Next) -> Response {
+    let (began, method) = (Instant::now(), request.method().clone());
+    let answer = admitted(&admission, request, next).await;
+    admission.0.metrics.answered(&method, answer.status(), began.elapsed());
+    answer
+}
+
+async fn admitted(admission: &Admission, request: Request, next: Next) -> Response {
     let place = match admission.admit(request.headers(), request.extensions().get::<Peer>()) {
         Ok(place) => place,
         Err(problem) => return problem.into_response(),

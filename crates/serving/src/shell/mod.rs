@@ -82,7 +82,7 @@ impl Shell {
         Self {
             listen: settings.listen.clone(),
             rpc: settings.rpc.clone(),
-            admission: Admission::new(&settings.auth, &settings.rpc),
+            admission: Admission::new(&settings.auth, &settings.rpc, metrics),
             metrics: metrics.clone(),
             readiness: readiness.clone(),
             listening: readiness.condition("shell: serving", &[]),

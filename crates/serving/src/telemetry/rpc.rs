@@ -20,7 +20,7 @@ pub(crate) struct RpcLabels {
 }
 
 /// What calls take, in seconds: from an answer out of memory to the longest deadline.
-const BOUNDARIES_S: [f64; 17] =
+pub(super) const BOUNDARIES_S: [f64; 17] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
 
 impl RpcMetrics {

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use crate::Running;
-use crate::client::{Client, get, next};
+use crate::client::{Client, get, http1, next};
 use crate::echo::SERVICE;
 
 /// The value of a sample whose line begins so and has all of these labels.
@@ -53,5 +53,25 @@ async fn calls_are_measured_by_method_and_code() {
     }
     assert_eq!(sample(&text, count, &[&watch, "rpc_response_status_code=\"CANCELLED\""]), Some(1.0), "{text}");
     assert_eq!(sample(&text, "headwater_rpc_calls_in_flight", &[]), Some(0.0), "{text}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn pages_that_count_as_calls_are_measured_by_method_and_status() {
+    let running = Running::start(|settings| settings.rpc.requests_in_flight_max = 1).await;
+    assert_eq!(get(running.http, "/counted").await.status, 200);
+    let client = Client::connect(running.grpc).await;
+    let path = format!("/{SERVICE}/Watch");
+    let mut stream = client.stream::<String, String>(&path, "forever".to_owned()).await.unwrap();
+    next(&mut stream).await.unwrap();
+    for method in ["GET", "MADEUP"] {
+        let request = format!("{method} /counted HTTP/1.0\r\nhost: x\r\n\r\n").into_bytes();
+        assert_eq!(http1(running.http, request).await.status, 429);
+    }
+    let text = get(running.http, "/metrics").await.text();
+    let of = |labels: &[&str]| sample(&text, "http_server_request_duration_seconds_count", labels);
+    assert_eq!(of(&["http_request_method=\"GET\"", "http_response_status_code=\"200\""]), Some(1.0), "{text}");
+    assert_eq!(of(&["http_request_method=\"GET\"", "http_response_status_code=\"429\""]), Some(1.0), "{text}");
+    assert_eq!(of(&["http_request_method=\"_OTHER\"", "http_response_status_code=\"429\""]), Some(1.0), "{text}");
     running.end().await;
 }
