@@ -6,6 +6,8 @@ RUN_ARGS ?=
 PROFILE ?= dev
 # Arguments of cargo nextest, for example: make test TEST_ARGS="-p headwater-domain"
 TEST_ARGS ?=
+# What headwater-coherence does, for example: make coherence COHERENCE_ARGS="run --plan failover --seed 7", or "lag"
+COHERENCE_ARGS ?= run
 # Arguments of headwater-faults run, for example: make faults FAULTS_ARGS="--plan short --seed 7"
 FAULTS_ARGS ?=
 # Arguments of headwater-bench run, for example: make bench BENCH_ARGS="cache-l1-hit-8 --rounds 9"
@@ -21,7 +23,7 @@ pid_file := target/run.pid
 .PHONY: help run build test faults bench lint parts stop clean
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Install what is missing, build, and start everything on this machine
 	@tools/setup run
@@ -46,6 +48,11 @@ bench: ## Measure the product and its floors by turns, optimised
 	@tools/setup test
 	cargo build --release --bin headwater --bin headwater-bench
 	target/release/headwater-bench run $(BENCH_ARGS)
+
+coherence: ## Use the cache through three replicas while links and processes break, and judge every answer
+	@tools/setup test
+	cargo build --profile $(PROFILE) --bin headwater --bin headwater-coherence --bin headwater-coherence-check
+	$(built)/headwater-coherence $(COHERENCE_ARGS)
 
 lint: ## Check formatting, lints, contracts, generated code and house rules
 	@tools/setup lint

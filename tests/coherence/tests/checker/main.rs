@@ -1,6 +1,7 @@
 //! The checker itself is checked: it is content with histories in which everything holds, and finds each way of not holding.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod plant;
 mod program;
 mod simulated;
 mod story;

@@ -4,12 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod link;
+#[path = "../checker/plant.rs"]
+mod plant;
 mod replicas;
 mod simulation;
 
 use std::collections::BTreeMap;
 
-use headwater_coherence::check::{Limits, check};
+use headwater_coherence::check::{Limits, Rule, check};
+use headwater_coherence::history::Layer;
+use plant::plant_and_catch;
 use simulation::simulate;
 
 const SEEDS: u64 = 60;
@@ -45,4 +49,18 @@ fn the_cache_keeps_its_promises_whatever_breaks() {
     }
     assert_eq!(events.len(), 5, "not everything was broken: {events:?}");
     assert!(oldest_us > 150_000, "the bound was not even tried");
+}
+
+#[test]
+fn one_wrong_answer_in_a_history_of_the_cache_is_found() {
+    const BOUND_US: u64 = 250_000;
+    let mut planted = [0; 4];
+    for seed in 0..3 {
+        let good = simulate(seed);
+        planted[0] += plant_and_catch(&good, Rule::Staleness, Layer::L1, false, BOUND_US);
+        planted[1] += plant_and_catch(&good, Rule::OneOrder, Layer::L2, false, 0);
+        planted[2] += plant_and_catch(&good, Rule::Resurrection, Layer::L1, true, BOUND_US);
+        planted[3] += plant_and_catch(&good, Rule::Resurrection, Layer::L2, true, 0);
+    }
+    assert!(planted.iter().all(|count| *count > 3), "there were too few occasions: {planted:?}");
 }
