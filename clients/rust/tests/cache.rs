@@ -182,6 +182,36 @@ async fn values_that_do_not_fit_into_one_answer_are_asked_for_again() {
 }
 
 #[tokio::test]
+async fn keys_of_a_batch_that_can_be_done_later_are_done_later() {
+    let server = FakeServer::start();
+    let client = connect(&server).await;
+    let settings = Namespace { write_mode: WriteMode::Queued.into(), queue_max: Some(2), ..Namespace::default() };
+    let cache = made(&client, settings).await;
+    server.hold_writes(true);
+    let items = || ["a", "b", "c"].map(|key| Item::new(key, key));
+    // As long as nothing leaves the queue the third key keeps its error, and the others their answers.
+    let written = cache.batch_set(items()).await.unwrap();
+    let reasons: Vec<Option<&str>> = written.iter().map(|it| it.as_ref().err().map(|it| it.reason.as_str())).collect();
+    assert_eq!(reasons, [None, None, Some("QUEUE_FULL")]);
+    server.hold_writes(false);
+    server.hold_writes(true);
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        server.hold_writes(false);
+    };
+    let (written, ()) = tokio::join!(cache.batch_set(items()), release);
+    assert!(written.unwrap().iter().all(Result::is_ok));
+    assert_eq!(cache.get("c").await.unwrap().text(), Some("c"));
+    // Of two values for a key the first must not come after the second.
+    server.hold_writes(true);
+    let calls = || server.calls().iter().filter(|call| call.method == "BatchSet").count();
+    let before = calls();
+    let items = ["a", "b", "k", "k"].map(|key| Item::new(key, key));
+    assert!(cache.batch_set(items).await.unwrap()[2..].iter().all(Result::is_err));
+    assert_eq!(calls(), before + 1);
+}
+
+#[tokio::test]
 async fn a_refusal_says_the_field_and_the_names() {
     let server = FakeServer::start();
     let client = connect(&server).await;

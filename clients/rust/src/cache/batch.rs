@@ -1,19 +1,22 @@
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Cache, Deleted, KeyError, Read, Stored, Write, bytes_of, call, millis};
-use crate::Error;
 use crate::v1::cache::{
     BatchDeleteRequest, BatchGetRequest, BatchSetItem, BatchSetRequest, batch_delete_result, batch_get_result,
     batch_set_result,
 };
+use crate::{Error, RetryPolicy};
 
 /// Calls that one batch of reads becomes at most, where its values do not fit into one answer. The first key of a call always
 /// does, so that each call is nearer to the end.
 const BATCH_CALLS_MAX: usize = 256;
 
-/// A result per key, in the order of the request.
+/// A result per key, in the order of the request. Where a retry could help a key it was tried, within the client's
+/// [`RetryPolicy`] and deadline.
 pub type PerKey<T> = Vec<Result<T, KeyError>>;
 
 /// How keys are read.
@@ -69,19 +72,13 @@ impl Cache {
         options: BatchGetOptions,
     ) -> Result<PerKey<Read>, Error> {
         let keys: Vec<Bytes> = keys.into_iter().map(bytes_of).collect();
+        let end = Instant::now() + self.client.deadline;
         let mut results = self.batch_get_once(keys.clone(), options).await?;
-        for _ in 1..BATCH_CALLS_MAX {
-            let too_large =
-                |result: &Result<Read, KeyError>| result.as_ref().is_err_and(|error| error.reason == "BATCH_TOO_LARGE");
-            let left: Vec<usize> = (0..results.len()).filter(|&place| too_large(&results[place])).collect();
-            if left.is_empty() {
-                break;
-            }
-            let again = left.iter().map(|&place| keys[place].clone()).collect();
-            for (place, result) in left.into_iter().zip(self.batch_get_once(again, options).await?) {
-                results[place] = result;
-            }
-        }
+        let again = |cache: Self, places: Vec<usize>| {
+            let keys = places.into_iter().map(|place| keys[place].clone()).collect();
+            async move { cache.batch_get_once(keys, options).await }
+        };
+        self.complete(&mut results, end, |_| true, again).await;
         Ok(results)
     }
 
@@ -103,6 +100,23 @@ impl Cache {
     /// # Errors
     /// Where the batch as a whole was not looked at.
     pub async fn batch_set(&self, items: impl IntoIterator<Item = Item>) -> Result<PerKey<Write<Stored>>, Error> {
+        let items: Vec<Item> = items.into_iter().collect();
+        let end = Instant::now() + self.client.deadline;
+        let mut results = self.batch_set_once(items.clone()).await?;
+        let mut times: HashMap<&Bytes, usize> = HashMap::new();
+        for item in &items {
+            *times.entry(&item.key).or_default() += 1;
+        }
+        let again = |cache: Self, places: Vec<usize>| {
+            let items = places.into_iter().map(|place| items[place].clone()).collect();
+            async move { cache.batch_set_once(items).await }
+        };
+        // The first of two values for a key must not come after the second.
+        self.complete(&mut results, end, |place| times[&items[place].key] == 1, again).await;
+        Ok(results)
+    }
+
+    async fn batch_set_once(&self, items: Vec<Item>) -> Result<PerKey<Write<Stored>>, Error> {
         let item = |Item { key, value, ttl }| BatchSetItem { key, value, ttl_ms: ttl.map(millis) };
         let items: Vec<BatchSetItem> = items.into_iter().map(item).collect();
         let asked = items.len();
@@ -126,6 +140,17 @@ impl Cache {
         keys: impl IntoIterator<Item = K>,
     ) -> Result<PerKey<Write<Deleted>>, Error> {
         let keys: Vec<Bytes> = keys.into_iter().map(bytes_of).collect();
+        let end = Instant::now() + self.client.deadline;
+        let mut results = self.batch_delete_once(keys.clone()).await?;
+        let again = |cache: Self, places: Vec<usize>| {
+            let keys = places.into_iter().map(|place| keys[place].clone()).collect();
+            async move { cache.batch_delete_once(keys).await }
+        };
+        self.complete(&mut results, end, |_| true, again).await;
+        Ok(results)
+    }
+
+    async fn batch_delete_once(&self, keys: Vec<Bytes>) -> Result<PerKey<Write<Deleted>>, Error> {
         let asked = keys.len();
         let request = BatchDeleteRequest { namespace: self.name(), keys };
         let answer = self.client.unary(request, call!(self.client, batch_delete)).await?;
@@ -139,6 +164,54 @@ impl Cache {
             })
         });
         in_order(asked, results)
+    }
+}
+
+impl Cache {
+    /// Asks again for keys that did not fit into the answer, and before the end for those for which that can help and that
+    /// `may` be asked for again. What is left then keeps its error.
+    async fn complete<T, F>(
+        &self,
+        results: &mut PerKey<T>,
+        end: Instant,
+        may: impl Fn(usize) -> bool,
+        again: impl Fn(Self, Vec<usize>) -> F,
+    ) where
+        F: Future<Output = Result<PerKey<T>, Error>>,
+    {
+        let mut backoff = self.client.retry.backoff();
+        let mut too_large_before = usize::MAX;
+        for _ in 1..BATCH_CALLS_MAX {
+            let (mut too_large, mut later, mut asked) = (Vec::new(), Vec::new(), Duration::ZERO);
+            for (place, result) in results.iter().enumerate() {
+                let Err(error) = result else { continue };
+                if error.reason == "BATCH_TOO_LARGE" {
+                    too_large.push(place);
+                } else if let Some(delay) = error.retry_after.filter(|_| may(place)) {
+                    later.push(place);
+                    asked = asked.max(delay);
+                }
+            }
+            let (places, done) = if !too_large.is_empty() && too_large.len() < too_large_before {
+                too_large_before = too_large.len();
+                let done = again(self.clone(), too_large.clone()).await;
+                (too_large, done)
+            } else if !later.is_empty() {
+                let wait = backoff.next_wait(Some(asked)).filter(|&wait| Instant::now() + wait < end);
+                let Some(wait) = wait else { return };
+                tokio::time::sleep(wait).await;
+                let rest = self.with_deadline(end.saturating_duration_since(Instant::now()));
+                let done = again(rest.with_retry(RetryPolicy::none()), later.clone()).await;
+                (later, done)
+            } else {
+                return;
+            };
+            // What is known of the other keys is not lost by a call that fails.
+            let Ok(done) = done else { return };
+            for (place, result) in places.into_iter().zip(done) {
+                results[place] = result;
+            }
+        }
     }
 }
 

@@ -221,7 +221,8 @@ impl CacheService for Cache {
         let (answers, receiver) = mpsc::channel(16);
         tokio::spawn(async move {
             loop {
-                for event in events {
+                let silent = shared.plan().silent;
+                for event in events.into_iter().filter(|_| !silent) {
                     if answers.send(Ok(event)).await.is_err() {
                         return;
                     }

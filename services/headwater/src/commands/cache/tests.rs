@@ -285,6 +285,25 @@ async fn a_watch_prints_a_line_for_each_state_and_outlives_its_connection() {
 }
 
 #[tokio::test]
+async fn a_watch_that_is_told_nothing_says_so() {
+    let server = FakeServer::start();
+    let (mut console, out, err) = console();
+    let stop = CancellationToken::new();
+    server.set_silent(true);
+    let script = async {
+        until(&err, |text| text == "headwater: nothing is told yet: the cache waits for its store (see /readyz)\n")
+            .await;
+        server.set_silent(false);
+        ran(&server, "set greeting hello").await;
+        until(&out, |text| text.lines().count() == 1).await;
+        stop.cancel();
+    };
+    let args = watch_args(&server, "greeting");
+    let (code, ()) = tokio::join!(watch::watch(args, &mut console, &stop), script);
+    assert_eq!((code.unwrap(), err.text().lines().count()), (DONE, 1));
+}
+
+#[tokio::test]
 async fn a_watch_prints_json_where_nobody_sits_at_a_terminal() {
     let server = FakeServer::start();
     let (mut console, out, _) = console();

@@ -13,6 +13,9 @@ use crate::commands::console::Console;
 use crate::commands::explain::fail;
 use crate::commands::interrupt::on_interrupt;
 
+/// How long the state of keys may stay away before that is told.
+const SILENT_MAX: Duration = Duration::from_secs(2);
+
 /// State of keys now and whenever it changes, until Ctrl-C
 ///
 /// It tells states and not steps: of quick changes the last is told. On a terminal a line for each, else a line of JSON. A
@@ -45,6 +48,8 @@ pub(super) async fn watch(args: Args, console: &mut Console, stop: &Cancellation
         Ok(cache) => cache,
         Err(error) => return fail(&error, console),
     };
+    // What begins with a prefix is told when it changes, which may be never.
+    let mut expected = !args.keys.is_empty();
     let options = WatchOptions {
         keys: args.keys.into_iter().map(|key| bytes_of(key).into()).collect(),
         prefix: args.prefix.map(|prefix| bytes_of(prefix).into()),
@@ -60,7 +65,13 @@ pub(super) async fn watch(args: Args, console: &mut Console, stop: &Cancellation
         let event = tokio::select! {
             event = watch.next() => event,
             () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
+            () = tokio::time::sleep(SILENT_MAX), if expected => {
+                writeln!(console.err, "headwater: nothing is told yet: the cache waits for its store (see /readyz)")?;
+                expected = false;
+                continue;
+            }
         };
+        expected = false;
         match event {
             Ok(Some(event)) => tell(event, json, args.values, console)?,
             Ok(None) => return Ok(ExitCode::SUCCESS),
