@@ -8,6 +8,7 @@ mod lag;
 mod run;
 mod service;
 mod stack;
+mod store;
 
 use async_trait::async_trait;
 

@@ -25,7 +25,7 @@ enum Command {
         /// Decides what clients do and what is broken [default: chosen]
         #[arg(long)]
         seed: Option<u64>,
-        /// links, failover, or calm
+        /// links, failover, cluster, or calm
         #[arg(long, default_value = "links")]
         plan: Plan,
         /// How long

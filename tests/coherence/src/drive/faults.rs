@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use fastrand::Rng;
 use headwater_testkit::{LinkFault, Links, Way};
 use tokio::task::block_in_place;
@@ -16,6 +16,8 @@ pub enum Plan {
     Links,
     /// The same, and in the middle another server becomes the store.
     Failover,
+    /// The same on a Redis Cluster, where a replica takes a primary's place.
+    Cluster,
     /// Nothing.
     Calm,
 }
@@ -26,6 +28,7 @@ impl Plan {
         match self {
             Self::Links => "links",
             Self::Failover => "failover",
+            Self::Cluster => "cluster",
             Self::Calm => "calm",
         }
     }
@@ -35,10 +38,10 @@ impl std::str::FromStr for Plan {
     type Err = anyhow::Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        [Self::Links, Self::Failover, Self::Calm]
+        [Self::Links, Self::Failover, Self::Cluster, Self::Calm]
             .into_iter()
             .find(|plan| plan.name() == name)
-            .with_context(|| format!("there is no plan {name:?}; there are links, failover and calm"))
+            .with_context(|| format!("there is no plan {name:?}; there are links, failover, cluster and calm"))
     }
 }
 
@@ -51,7 +54,7 @@ pub(super) async fn break_things(
     until_us: u64,
 ) -> Result<()> {
     let mut rng = Rng::with_seed(!seed);
-    let mut failover_at_us = if plan == Plan::Failover { until_us / 2 } else { u64::MAX };
+    let mut failover_at_us = if matches!(plan, Plan::Failover | Plan::Cluster) { until_us / 2 } else { u64::MAX };
     loop {
         sleep(Duration::from_millis(rng.u64(100..400))).await;
         let began_at_us = recorder.now_us();
@@ -60,8 +63,7 @@ pub(super) async fn break_things(
         }
         let (kind, detail) = if began_at_us >= failover_at_us {
             failover_at_us = u64::MAX;
-            fail_over(stack).await?;
-            (EventKind::Failover, "redis-2 takes over".to_owned())
+            (EventKind::Failover, stack.store.fail_over().await?)
         } else {
             one(stack, &mut rng).await?
         };
@@ -71,68 +73,50 @@ pub(super) async fn break_things(
 }
 
 async fn one(stack: &mut Stack, rng: &mut Rng) -> Result<(EventKind, String)> {
-    let at = rng.usize(..stack.replicas.len());
-    let replica = &mut stack.replicas[at];
-    let name = replica.name.clone();
+    let replica = rng.usize(..stack.replicas.len());
+    let at = rng.usize(..stack.store.ways().len());
+    let link = &stack.store.ways()[at];
     let long = Duration::from_millis(rng.u64(100..1400));
     let way = [Way::Both, Way::ToClient, Way::ToServer][rng.usize(..3)];
-    let kind = match rng.u32(..10) {
+    let which = format!("way {}", at + 1);
+    Ok(match rng.u32(..10) {
         0 => {
+            let replica = &mut stack.replicas[replica];
             block_in_place(|| replica.program.kill())?;
             sleep(long / 8).await;
             block_in_place(|| replica.program.restart())?;
             replica.ready().await?;
-            EventKind::ReplicaKilled
+            (EventKind::ReplicaKilled, replica.name.clone())
         }
         1..3 => {
-            replica.proxy.cut(Links::Tracking);
-            EventKind::LinkCut
+            link.cut(Links::Tracking);
+            (EventKind::LinkCut, which)
         }
         3..6 => {
-            replica.proxy.set(Links::Tracking, LinkFault::BlackHole(way));
+            link.set(Links::Tracking, LinkFault::BlackHole(way));
             sleep(long).await;
-            replica.proxy.set(Links::Tracking, LinkFault::None);
-            return Ok((EventKind::LinkBlackHoled, format!("{name}, {way:?}")));
+            link.set(Links::Tracking, LinkFault::None);
+            (EventKind::LinkBlackHoled, format!("{which}, {way:?}"))
         }
         6..8 => {
             let by = Duration::from_millis(rng.u64(10..220));
-            replica.proxy.set(Links::Tracking, LinkFault::Delayed(way, by));
+            link.set(Links::Tracking, LinkFault::Delayed(way, by));
             sleep(long).await;
-            replica.proxy.set(Links::Tracking, LinkFault::None);
-            return Ok((EventKind::LinkDelayed, format!("{name}, {way:?} by {by:?}")));
+            link.set(Links::Tracking, LinkFault::None);
+            (EventKind::LinkDelayed, format!("{which}, {way:?} by {by:?}"))
         }
         8 => {
-            replica.proxy.cut(Links::All);
-            EventKind::StoreCut
+            link.cut(Links::All);
+            (EventKind::StoreCut, which)
         }
         _ => {
-            let serves = match &mut stack.standby {
-                Some((standby, _)) if stack.redis.process().is_none() => standby,
-                _ => &mut stack.redis,
-            };
-            serves.pause()?;
-            sleep(long / 2).await;
-            serves.resume()?;
-            return Ok((EventKind::StorePaused, "the store".to_owned()));
+            // Shorter than a node of a Cluster may be silent.
+            let pause = long / 4;
+            let server = stack.store.serving();
+            server.pause()?;
+            sleep(pause).await;
+            server.resume()?;
+            (EventKind::StorePaused, format!("for {pause:?}"))
         }
-    };
-    Ok((kind, name))
-}
-
-/// The standby takes the store's place, without the last writes.
-async fn fail_over(stack: &mut Stack) -> Result<()> {
-    let Some((standby, way)) = &stack.standby else { bail!("there is no standby") };
-    way.set(Links::All, LinkFault::BlackHole(Way::ToClient));
-    sleep(Duration::from_millis(150)).await;
-    for link in stack.ways() {
-        link.lead_to(standby.port());
-    }
-    block_in_place(|| stack.redis.kill())?;
-    let Some((standby, way)) = &stack.standby else { bail!("there is no standby") };
-    way.cut(Links::All);
-    standby.ask("REPLICAOF NO ONE")?;
-    for link in stack.ways() {
-        link.cut(Links::All);
-    }
-    Ok(())
+    })
 }

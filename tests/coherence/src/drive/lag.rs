@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::run::STALENESS_MAX_MS;
 use super::stack::Stack;
+use super::store::StoreKind;
 use super::{Key, Kind, Replicas, Service};
 use crate::history::{Call, Ended, Layer};
 
@@ -47,7 +48,7 @@ pub struct LagOptions {
 /// Where something could not even be tried.
 pub async fn lag(options: &LagOptions) -> Result<ExitCode> {
     let folder = tempfile::Builder::new().prefix("headwater-lag-").tempdir()?;
-    let stack = Stack::start(folder.path(), &options.binary, 2, false, STALENESS_MAX_MS).await?;
+    let stack = Stack::start(folder.path(), &options.binary, 2, StoreKind::One, STALENESS_MAX_MS).await?;
     let service = Arc::new(stack.service().await?);
     println!(
         "two replicas on one Redis, {} writers; from a write's acknowledgement until the other replica",
@@ -173,7 +174,7 @@ async fn silent(stack: &Stack, service: &Arc<Service>, lasts: Duration) -> Resul
             anyhow::Ok(())
         })
     };
-    let link = &stack.replicas[DEAF].proxy;
+    let link = &stack.store.ways()[DEAF];
     let mut unheard =
         Unheard { times: 0, of_memory: 0, of_store: 0, oldest_asked: Duration::ZERO, oldest_there: Duration::ZERO };
     let began = Instant::now();

@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use super::faults::{Plan, break_things};
 use super::stack::Stack;
+use super::store::StoreKind;
 use super::{Client, ClientOptions, Key, Keys, Kind};
 use crate::history::{Line, Recorder, Run};
 
@@ -59,8 +60,12 @@ pub async fn run(options: &RunOptions) -> Result<ExitCode> {
 
 async fn make(options: &RunOptions, folder: &Path, history: &Path) -> Result<()> {
     let RunOptions { seed, plan, .. } = *options;
-    let has_standby = plan == Plan::Failover;
-    let mut stack = Stack::start(folder, &options.binary, REPLICAS, has_standby, STALENESS_MAX_MS).await?;
+    let kind = match plan {
+        Plan::Links | Plan::Calm => StoreKind::One,
+        Plan::Failover => StoreKind::WithStandby,
+        Plan::Cluster => StoreKind::Cluster,
+    };
+    let mut stack = Stack::start(folder, &options.binary, REPLICAS, kind, STALENESS_MAX_MS).await?;
     let service = Arc::new(stack.service().await?);
     let recorder = Arc::new(Recorder::create(history)?);
     recorder.add(&Line::Run(Run { seed, plan: plan.name().to_owned(), staleness_max_ms: STALENESS_MAX_MS }))?;

@@ -26,10 +26,10 @@ const LEASE_MS: i64 = 400;
 
 type Client = CacheServiceClient<Channel>;
 
-/// The cache's replicas over gRPC; the last of them is the store itself, without the cache.
+/// The cache's replicas over gRPC; after the last of them the store itself, without the cache, where it can be reached.
 pub struct Service {
     replicas: Vec<Client>,
-    direct: Direct,
+    direct: Option<Direct>,
     /// What stands for values, as the cache said.
     etags: Mutex<HashMap<String, Bytes>>,
 }
@@ -39,13 +39,14 @@ impl Service {
     ///
     /// # Errors
     /// Where an endpoint is none.
-    pub fn new(endpoints: &[String], redis_url: &str) -> Result<Self> {
+    pub fn new(endpoints: &[String], redis_url: Option<&str>) -> Result<Self> {
         let client = |endpoint: &String| {
             let endpoint = Endpoint::from_shared(endpoint.clone()).with_context(|| endpoint.clone())?;
             anyhow::Ok(Client::new(endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy()))
         };
         let replicas = endpoints.iter().map(client).collect::<Result<_>>()?;
-        Ok(Self { replicas, direct: Direct::new(redis_url)?, etags: Mutex::default() })
+        let direct = redis_url.map(Direct::new).transpose()?;
+        Ok(Self { replicas, direct, etags: Mutex::default() })
     }
 
     /// Learns from a replica where a namespace's keys lie in the store.
@@ -56,7 +57,9 @@ impl Service {
         let request = GetNamespaceRequest { name: namespace.to_owned() };
         let mut client = self.replicas.first().context("no replica")?.clone();
         let namespace = client.get_namespace(request).await?.into_inner().namespace.context("no namespace")?;
-        self.direct.set_prefix(&namespace.store_prefix);
+        if let Some(direct) = &mut self.direct {
+            direct.set_prefix(&namespace.store_prefix);
+        }
         Ok(())
     }
 
@@ -129,7 +132,7 @@ impl Service {
 #[async_trait]
 impl Replicas for Service {
     fn count(&self) -> usize {
-        self.replicas.len() + 1
+        self.replicas.len() + usize::from(self.direct.is_some())
     }
 
     fn name(&self, replica: usize) -> String {
@@ -137,16 +140,17 @@ impl Replicas for Service {
     }
 
     fn can(&self, replica: usize, call: &Call) -> bool {
-        replica < self.replicas.len() || self.direct.can(call)
+        replica < self.replicas.len() || self.direct.as_ref().is_some_and(|direct| direct.can(call))
     }
 
     async fn ask(&self, replica: usize, key: &Key, call: &Call) -> Ended {
-        match self.replicas.get(replica) {
-            None => self.direct.ask(key, call).await,
-            Some(client) => match self.answered(client.clone(), key, call).await {
+        match (self.replicas.get(replica), &self.direct) {
+            (Some(client), _) => match self.answered(client.clone(), key, call).await {
                 Ok(ended) => ended,
                 Err(status) => failed(&status),
             },
+            (None, Some(direct)) => direct.ask(key, call).await,
+            (None, None) => Ended::Failed { why: "there is no such replica".to_owned() },
         }
     }
 }

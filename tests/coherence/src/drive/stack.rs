@@ -3,32 +3,26 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use headwater_testkit::{Options, Program, Redis, RedisProxy, free_port};
+use headwater_testkit::{Options, Program, RedisProxy, free_port};
 use tokio::task::block_in_place;
 
 use super::Service;
+use super::store::{Store, StoreKind};
 
 const READY_MAX: Duration = Duration::from_secs(30);
-/// How long a server may take to take another's data over.
-const REPLICATED_MAX: Duration = Duration::from_secs(10);
 /// Names the bug that a build with planted bugs has; it is handed on to the replicas.
 const PLANTED_BUG: &str = "HEADWATER_PLANTED_BUG";
 
-/// A Redis, the cache's replicas each with a way of its own to it, and one more way for whoever does without the cache. It
-/// ends with its handle.
+/// A store, and the cache's replicas on it. It ends with its handle.
 pub(super) struct Stack {
-    pub(super) redis: Redis,
-    /// Takes the first one's place in a failover, and the way by which it copies it.
-    pub(super) standby: Option<(Redis, RedisProxy)>,
+    pub(super) store: Store,
     pub(super) replicas: Vec<Replica>,
-    pub(super) direct: RedisProxy,
 }
 
-/// A replica, and its way to the store.
+/// A process of the cache.
 pub(super) struct Replica {
     pub(super) name: String,
     pub(super) program: Program,
-    pub(super) proxy: RedisProxy,
 }
 
 impl Stack {
@@ -37,49 +31,31 @@ impl Stack {
         folder: &Path,
         binary: &Path,
         count: usize,
-        has_standby: bool,
+        kind: StoreKind,
         staleness_max_ms: u64,
     ) -> Result<Self> {
-        let server = |name: &str| {
-            let options = Options::default().dir(folder.join(name)).setting("appendonly", "no");
-            block_in_place(|| Redis::start(options.setting("repl-diskless-sync-delay", "0")))
-        };
-        let redis = server("redis-1")?;
-        let standby = if has_standby {
-            let (standby, way) = (server("redis-2")?, RedisProxy::start(redis.port()).await?);
-            standby.ask(&format!("REPLICAOF 127.0.0.1 {}", way.port()))?;
-            block_in_place(|| replicated(&standby))?;
-            Some((standby, way))
-        } else {
-            None
-        };
+        let store = Store::start(folder, kind, count).await?;
         let mut replicas = Vec::new();
         for number in 1..=count {
-            let proxy = RedisProxy::start(redis.port()).await?;
             let name = format!("replica-{number}");
-            let program = block_in_place(|| program(binary, &folder.join(&name), &proxy.url(), staleness_max_ms))
-                .with_context(|| name.clone())?;
-            replicas.push(Replica { name, program, proxy });
+            let mut arguments = store.arguments(number - 1);
+            arguments.push(format!("--cache-staleness-max-ms={staleness_max_ms}"));
+            let program = block_in_place(|| program(binary, &folder.join(&name), &arguments));
+            replicas.push(Replica { program: program.with_context(|| name.clone())?, name });
         }
         for replica in &replicas {
             replica.ready().await?;
         }
-        let direct = RedisProxy::start(redis.port()).await?;
-        Ok(Self { redis, standby, replicas, direct })
+        Ok(Self { store, replicas })
     }
 
-    /// Clients of the replicas, and of the store without them.
+    /// Clients of the replicas, and of the store without them where it is one server.
     pub(super) async fn service(&self) -> Result<Service> {
         let endpoints: Vec<String> =
             self.replicas.iter().map(|replica| format!("http://127.0.0.1:{}", replica.program.port())).collect();
-        let mut service = Service::new(&endpoints, &self.direct.url())?;
+        let mut service = Service::new(&endpoints, self.store.direct().map(RedisProxy::url).as_deref())?;
         service.learn_prefix("").await?;
         Ok(service)
-    }
-
-    /// Every way to the store.
-    pub(super) fn ways(&self) -> impl Iterator<Item = &RedisProxy> {
-        self.replicas.iter().map(|replica| &replica.proxy).chain([&self.direct])
     }
 }
 
@@ -99,11 +75,11 @@ impl Replica {
     }
 }
 
-fn program(binary: &Path, folder: &Path, redis_url: &str, staleness_max_ms: u64) -> Result<Program> {
+fn program(binary: &Path, folder: &Path, arguments: &[String]) -> Result<Program> {
     let http_port = free_port()?;
     let options = Options::default().dir(folder);
     let binary: PathBuf = binary.to_owned();
-    let (redis_url, staleness_max_ms) = (redis_url.to_owned(), staleness_max_ms.to_string());
+    let arguments = arguments.to_owned();
     Program::start("cache", &options, http_port, "/livez", move |_, port| {
         let mut command = Command::new(&binary);
         for (variable, _) in std::env::vars_os() {
@@ -112,25 +88,9 @@ fn program(binary: &Path, folder: &Path, redis_url: &str, staleness_max_ms: u64)
                 command.env_remove(&variable);
             }
         }
-        command.args(["serve", "--role", "cache", "--cache-redis-url", &redis_url]);
-        command.args(["--cache-staleness-max-ms", &staleness_max_ms, "--cache-ttl-ms", "0"]);
+        command.args(["serve", "--role", "cache", "--cache-ttl-ms", "0"]).args(&arguments);
         command.args(["--listen-grpc", &format!("127.0.0.1:{port}")]);
         command.args(["--listen-http", &format!("127.0.0.1:{http_port}")]);
         Ok(command)
     })
-}
-
-/// Waits until a server has what its primary has.
-fn replicated(standby: &Redis) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        let info = standby.ask("INFO replication")?.unwrap_or_default();
-        if info.contains("master_link_status:up") {
-            return Ok(());
-        }
-        if began.elapsed() > REPLICATED_MAX {
-            bail!("the standby does not follow:\n{info}");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
