@@ -15,6 +15,7 @@ fn status_of(problem: &Problem) -> StatusCode {
         // Nobody asked for too much: the store has no room.
         (Reason::CacheFull, _) => StatusCode::INSUFFICIENT_STORAGE,
         (Reason::ConditionNotMet, _) => StatusCode::PRECONDITION_FAILED,
+        (Reason::BatchTooLarge | Reason::RecordTooLarge, _) => StatusCode::PAYLOAD_TOO_LARGE,
         (_, Code::InvalidArgument | Code::OutOfRange) => StatusCode::BAD_REQUEST,
         (_, Code::Unauthenticated) => StatusCode::UNAUTHORIZED,
         (_, Code::PermissionDenied) => StatusCode::FORBIDDEN,
@@ -100,6 +101,7 @@ mod tests {
             assert!(status.is_client_error() || status.is_server_error(), "{reason}: {status}");
             assert_ne!(status, StatusCode::NOT_IMPLEMENTED, "{reason}");
         }
+        assert_eq!(status_of(&Problem::new(Reason::BatchTooLarge, "x")), StatusCode::PAYLOAD_TOO_LARGE);
         assert_eq!(status_of(&Problem::new(Reason::KeyExists, "x")), StatusCode::CONFLICT);
         assert_eq!(status_of(&Problem::new(Reason::CacheUnavailable, "x")), StatusCode::SERVICE_UNAVAILABLE);
     }

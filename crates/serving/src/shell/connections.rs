@@ -5,13 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::Connected;
 
 use super::clients::{Clients, Peer};
 use crate::telemetry::RpcMetrics;
@@ -70,15 +68,8 @@ impl Connections {
         }
     }
 
-    /// Accepts until dropped.
-    pub(super) fn into_stream(self) -> impl Stream<Item = io::Result<Connection>> {
-        futures::stream::unfold(self, |connections| async move {
-            let connection = connections.next().await;
-            Some((Ok(connection), connections))
-        })
-    }
-
-    async fn next(&self) -> Connection {
+    /// The next connection.
+    pub(super) async fn next(&self) -> Connection {
         loop {
             let (io, address) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -119,10 +110,9 @@ impl Drop for Counted {
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
+impl Connection {
+    /// Who is at its other end.
+    pub(super) fn peer(&self) -> Peer {
         self.peer.clone()
     }
 }

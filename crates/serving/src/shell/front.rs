@@ -70,6 +70,13 @@ pin_project! {
     }
 }
 
+impl FrontFuture {
+    /// Whether it is likely answered without waiting for anything.
+    pub(super) fn is_quick(&self) -> bool {
+        matches!(self, Self::Rpc { future } if future.is_quick())
+    }
+}
+
 impl Future for FrontFuture {
     type Output = Result<Response<FrontBody>, Infallible>;
 

@@ -117,6 +117,13 @@ pin_project! {
     }
 }
 
+impl<F> GateFuture<F> {
+    /// Whether it is likely answered without waiting for anything: its method says so, or it is refused.
+    pub(super) fn is_quick(&self) -> bool {
+        self.refused.is_some() || self.call.as_ref().is_some_and(|call| call.method.is_quick)
+    }
+}
+
 impl<F> Future for GateFuture<F>
 where
     F: Future<Output = Result<Response<Body>, Infallible>>,
@@ -155,8 +162,7 @@ where
 
 /// Whether the deadline has passed; else the task is woken when it does.
 pub(super) fn is_over(sleep: Pin<&mut Option<Sleep>>, limit: Limit, cx: &mut Context<'_>) -> bool {
-    // The clock as well as the timer: tonic has a timer of its own for the same moment, which answers CANCELLED, and
-    // which of two timers of one moment fires first is not for us to say.
+    // The clock as well as the timer, which fires on whole milliseconds.
     sleep.as_pin_mut().is_some_and(|sleep| sleep.poll(cx).is_ready()) || Instant::now() >= limit.at
 }
 

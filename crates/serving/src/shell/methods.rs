@@ -26,6 +26,8 @@ pub(super) struct Method {
     pub(super) is_exempt: bool,
     /// Whether its requests end when the process drains: reflection, whose clients hold their streams open.
     pub(super) ends_with_drain: bool,
+    /// Whether it is likely answered without waiting for anything, and soon.
+    pub(super) is_quick: bool,
     pub(super) labels: RpcLabels,
 }
 
@@ -35,19 +37,19 @@ const HEALTH: &str = "grpc.health.v1.";
 const REFLECTION: &str = "grpc.reflection.";
 
 impl Methods {
-    /// The methods that the descriptors declare.
-    pub(super) fn new<'a>(sets: impl IntoIterator<Item = &'a FileDescriptorSet>) -> Self {
+    /// The methods that the descriptors declare, and which of them are quick, by names such as "package.Service/Method".
+    pub(super) fn new<'a>(sets: impl IntoIterator<Item = &'a FileDescriptorSet>, quick: &[&str]) -> Self {
         let mut by_path = HashMap::new();
         for file in sets.into_iter().flat_map(|set| &set.file) {
             for service in &file.service {
                 for method in &service.method {
                     let name = format!("{}.{}/{}", file.package(), service.name(), method.name());
                     let is_unary = !method.client_streaming() && !method.server_streaming();
-                    by_path.insert(format!("/{name}"), Arc::new(Method::new(name, is_unary)));
+                    by_path.insert(format!("/{name}"), Arc::new(Method::new(name, is_unary, quick)));
                 }
             }
         }
-        Self { by_path, other: Arc::new(Method::new(OTHER.to_owned(), true)) }
+        Self { by_path, other: Arc::new(Method::new(OTHER.to_owned(), true, &[])) }
     }
 
     pub(super) fn find(&self, path: &str) -> &Arc<Method> {
@@ -61,12 +63,13 @@ impl Methods {
 }
 
 impl Method {
-    fn new(name: String, is_unary: bool) -> Self {
+    fn new(name: String, is_unary: bool, quick: &[&str]) -> Self {
         Self {
             is_known: name != OTHER,
             is_unary,
             is_exempt: name.starts_with(HEALTH),
             ends_with_drain: name.starts_with(REFLECTION),
+            is_quick: quick.contains(&name.as_str()),
             labels: RpcLabels::new(&name),
             name,
         }

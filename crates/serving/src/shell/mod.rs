@@ -13,6 +13,7 @@ mod listeners;
 mod methods;
 mod pages;
 mod request_id;
+mod server;
 mod services;
 mod translate;
 
@@ -23,7 +24,6 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Server;
 
 use crate::readiness::Readiness;
 use crate::settings::{ListenSettings, RpcSettings};
@@ -131,33 +131,22 @@ impl Shell {
             Connections::new(listener, self.listen.connections_max, &clients, &open, &cut, &metrics)
         };
         let (grpc_listener, http_listener) = listeners.into_parts();
-        let grpc = self.server().serve_with_incoming_shutdown(
-            grpc,
-            connections(grpc_listener).into_stream(),
-            stop.clone().cancelled_owned(),
-        );
-        let http = self.server().serve_with_incoming_shutdown(
-            http,
-            connections(http_listener).into_stream(),
-            stop.clone().cancelled_owned(),
-        );
-        let both = async { tokio::try_join!(grpc, http) };
+        let grpc = server::serve(grpc, connections(grpc_listener), &self.rpc, stop.clone());
+        let http = server::serve(http, connections(http_listener), &self.rpc, stop.clone());
+        let both = async { tokio::join!(grpc, http) };
         tokio::pin!(both);
 
         self.listening.met();
         tokio::select! {
-            ended = &mut both => {
-                let why = ended.map_or_else(|error| error.to_string(), |_| "no listener is left".to_owned());
-                return Err(ShellError::Ended(why));
-            }
+            _ = &mut both => return Err(ShellError::Ended("no listener is left".into())),
             () = self.drain.cancelled() => {}
         }
         // Readiness first, so that whoever asks a last time hears no before the connection goes away.
         self.readiness.drain();
         stop.cancel();
         let timeout = Duration::from_millis(self.rpc.drain_timeout_ms);
-        if let Ok(ended) = tokio::time::timeout(timeout, &mut both).await {
-            return ended.map(|_| Drained { connections_cut: 0 }).map_err(|error| ShellError::Ended(error.to_string()));
+        if tokio::time::timeout(timeout, &mut both).await.is_ok() {
+            return Ok(Drained { connections_cut: 0 });
         }
         let connections_cut = open.load(Ordering::Relaxed);
         tracing::warn!(connections_cut, "calls were still in flight after rpc.drain_timeout_ms");
@@ -165,21 +154,5 @@ impl Shell {
         // Whether they noticed or not, the process has waited as long as it may.
         let _ = tokio::time::timeout(CUT_TIMEOUT, &mut both).await;
         Ok(Drained { connections_cut })
-    }
-
-    /// A server as the settings say. HTTP/1 is for pages and gRPC-Web.
-    fn server(&self) -> Server {
-        let seconds = |s: u64| (s > 0).then(|| Duration::from_secs(s));
-        let server = Server::builder()
-            .accept_http1(true)
-            // A client that is over the limit shall hear so, and not wait in its own queue for a free stream.
-            .max_concurrent_streams(u32::try_from(self.rpc.requests_in_flight_max).unwrap_or(u32::MAX))
-            .http2_keepalive_interval(seconds(self.rpc.keepalive_interval_s))
-            .http2_keepalive_timeout(Some(Duration::from_secs(self.rpc.keepalive_timeout_s)));
-        // The age alone: with a grace, tonic sends no GOAWAY.
-        match seconds(self.rpc.connection_age_max_s) {
-            Some(age) => server.max_connection_age(age),
-            None => server,
-        }
     }
 }

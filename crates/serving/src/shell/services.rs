@@ -20,6 +20,7 @@ use crate::readiness::Readiness;
 pub struct Services {
     routes: RoutesBuilder,
     names: Vec<&'static str>,
+    quick: Vec<&'static str>,
     descriptors: Vec<u8>,
 }
 
@@ -27,7 +28,7 @@ impl Services {
     /// No service yet. `descriptors` is one merged, encoded `FileDescriptorSet` with every service and all it imports;
     /// it may declare more than is served.
     pub fn new(descriptors: impl Into<Vec<u8>>) -> Self {
-        Self { routes: Routes::builder(), names: Vec::new(), descriptors: descriptors.into() }
+        Self { routes: Routes::builder(), names: Vec::new(), quick: Vec::new(), descriptors: descriptors.into() }
     }
 
     /// Adds a generated server; see [`limited!`](crate::limited) for what it should have been given first.
@@ -42,6 +43,14 @@ impl Services {
         self
     }
 
+    /// Says of a method, for example "headwater.cache.v1.CacheService/Get", that it is likely answered without waiting for
+    /// anything, and within microseconds: such calls are begun in their connection's task, and answered together. A method
+    /// that computes for long must not be: it would hold up the other calls of its connection.
+    pub fn quick(&mut self, method: &'static str) -> &mut Self {
+        self.quick.push(method);
+        self
+    }
+
     /// The services with health and reflection, and what is known of their methods.
     pub(super) fn into_routes(mut self, readiness: &Readiness) -> Result<(Routes, Methods), ShellError> {
         let decode =
@@ -50,7 +59,7 @@ impl Services {
         let health = decode(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
         let v1 = decode(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)?;
         let v1alpha = decode(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET)?;
-        let methods = Methods::new([&own, &health, &v1, &v1alpha]);
+        let methods = Methods::new([&own, &health, &v1, &v1alpha], &self.quick);
         let declared = methods.services();
         if let Some(name) = self.names.iter().find(|name| !declared.contains(**name)) {
             return Err(ShellError::UndeclaredService(name));

@@ -89,6 +89,11 @@ async fn what_is_wrong_is_told_with_the_field(stage: Stage) {
         assert_eq!(answer["title"], "INVALID_REQUEST", "{answer}");
         assert_eq!(answer["violations"][0]["field"], field, "{method} {path} {body}: {answer}");
     }
+    let large = format!(r#"{{"key":"k","value":"{}"}}"#, "v".repeat(8 << 20));
+    assert_eq!(stage.http("POST", "/set", json_type, &large).await.0, 413);
+    let long = format!(r#"{{"key":"k","value":"{}"}}"#, "v".repeat((1 << 20) + 1));
+    let (status, _, answer) = stage.http("POST", "/set", json_type, &long).await;
+    assert_eq!((status, parsed(&answer)["violations"][0]["field"].as_str()), (400, Some("value")));
     let (status, head, _) = stage.http("GET", "/set", "", "").await;
     assert_eq!(status, 405);
     assert!(head.contains("allow: post"), "{head}");

@@ -125,9 +125,12 @@ impl Stage {
         let mut io = TcpStream::connect(self.http).await.unwrap();
         let length = body.len();
         let request = format!("{method} {path} HTTP/1.0\r\nhost: x\r\ncontent-length: {length}\r\n{headers}\r\n{body}");
-        io.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        io.read_to_string(&mut answer).await.unwrap();
+        // What is refused before it was read whole is answered, and the connection closed.
+        let sent = io.write_all(request.as_bytes()).await;
+        let mut answer = Vec::new();
+        let read = io.read_to_end(&mut answer).await;
+        assert!(!answer.is_empty(), "no answer: {sent:?} {read:?}");
+        let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         (status, head.to_lowercase(), body.to_owned())
