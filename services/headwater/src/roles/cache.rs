@@ -16,6 +16,9 @@ use super::Stage;
 use super::start::Start;
 use crate::outside::cache_root;
 
+/// Answered from memory as a rule, and the call there is most of.
+const GET: &str = "headwater.cache.v1.CacheService/Get";
+
 /// How often the store is asked within `cache.staleness_max_ms` whether it still tells of changes.
 const HEARD_IN_BOUND: u32 = 5;
 
@@ -30,7 +33,7 @@ pub(super) fn start(stage: &mut Stage<'_>, store: Arc<dyn CacheStore>) -> anyhow
         watch_keys_max: settings.cache.watch_keys_max,
     };
     let front = CacheFront::new(cache.clone(), limits, stage.drain.clone());
-    stage.services.add(limited!(CacheServiceServer::new(front), settings.rpc));
+    stage.services.add(limited!(CacheServiceServer::new(front), settings.rpc)).quick(GET);
     if !settings.cache.http_namespace.is_empty() {
         let routes = routes(cache.clone(), settings.cache.http_namespace.clone(), settings.rpc.request_bytes_max);
         stage.pages = std::mem::take(&mut stage.pages).merge(stage.admission.guard(routes));
