@@ -82,7 +82,7 @@ impl tower::Service<http::Request<Body>> for Echo {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
         Box::pin(async move {
             Ok(match method.as_str() {
-                "Unary" => grpc.unary(service_fn(unary), request).await,
+                "Unary" | "Quick" => grpc.unary(service_fn(unary), request).await,
                 "Stall" => stall(),
                 "Watch" => {
                     let watch = service_fn(move |request| watch(request, drain.clone()));
@@ -190,6 +190,7 @@ pub(crate) fn descriptors() -> Vec<u8> {
                 "EchoService",
                 vec![
                     method("Unary", false, false),
+                    method("Quick", false, false),
                     method("Stall", false, false),
                     method("Watch", false, true),
                     method("Chat", true, true),

@@ -10,6 +10,7 @@ mod health;
 mod http_side;
 mod listening;
 mod measures;
+mod quick;
 mod sizes;
 
 use std::net::SocketAddr;
@@ -44,7 +45,9 @@ impl Running {
         let drain = CancellationToken::new();
         let metrics = Metrics::new().unwrap();
         let mut services = Services::new(echo::descriptors());
-        services.add(limited!(echo::Echo::new(drain.clone()), settings.rpc));
+        services
+            .add(limited!(echo::Echo::new(drain.clone()), settings.rpc))
+            .quick("headwater.test.v1.EchoService/Quick");
         let shell = Shell::new(&settings, &metrics, &readiness, drain.clone());
         let counted = axum::Router::new()
             .route("/counted", axum::routing::get(|| async { "counted" }))
