@@ -1,6 +1,6 @@
 //! The methods that make, show and change namespaces.
 
-use headwater_cache::{Capacity, Eviction, NamespaceInfo, Overwrite, PolicyPatch, WriteMode};
+use headwater_cache::{CacheError, Capacity, Eviction, NamespaceInfo, Overwrite, PolicyPatch, WriteMode};
 use headwater_contracts::v1::cache as proto;
 use headwater_domain::Reason;
 use headwater_serving::{Problem, page};
@@ -49,15 +49,19 @@ impl CacheFront {
         asked: proto::GetNamespaceRequest,
     ) -> Result<proto::GetNamespaceResponse, Problem> {
         let found = self.cache.namespace(&asked.name).map_err(problem)?;
-        let usage = self.cache.usage(&found).await.map_err(problem)?;
-        let usage = proto::Usage {
-            l1_entries: count(usage.l1_entries),
-            l1_bytes: count(usage.l1_bytes),
-            store_entries: usage.store_entries.map(count),
-            queued_writes: count(usage.queued_writes),
-            durability: self.cache.durability(),
+        let usage = match self.cache.usage(&found).await {
+            Ok(usage) => Some(proto::Usage {
+                l1_entries: count(usage.l1_entries),
+                l1_bytes: count(usage.l1_bytes),
+                store_entries: usage.store_entries.map(count),
+                queued_writes: count(usage.queued_writes),
+                durability: self.cache.durability(),
+            }),
+            // Its rules are known all the same.
+            Err(CacheError::Unavailable(_) | CacheError::Refused(_)) => None,
+            Err(error) => return Err(problem(error)),
         };
-        Ok(proto::GetNamespaceResponse { namespace: Some(namespace(&found.info)), usage: Some(usage) })
+        Ok(proto::GetNamespaceResponse { namespace: Some(namespace(&found.info)), usage })
     }
 
     pub(crate) fn answer_list(

@@ -63,11 +63,12 @@ impl Loss {
         match self {
             Self::Nothing => "A crash of Redis loses nothing that it acknowledged (appendonly, appendfsync always).".into(),
             Self::Second => {
-                "A crash of Redis' machine may lose the last second, of Redis alone nothing (appendonly, appendfsync everysec)."
+                "A crash of Redis' machine may lose the last second, and under load two, which a crash of Redis alone may lose \
+                 then too (appendonly, appendfsync everysec)."
                     .into()
             }
             Self::Buffered => {
-                "A crash of Redis' machine may lose the last half minute, of Redis alone nothing (appendonly, appendfsync no)."
+                "A crash of Redis' machine may lose the last half minute, of Redis alone next to nothing (appendonly, appendfsync no)."
                     .into()
             }
             Self::SinceSnapshot(rules) => {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use headwater_contracts::v1::cache::watch_response::Event;
-use headwater_contracts::v1::cache::{DeleteRequest, Layer, Namespace, Outcome, WatchRequest};
+use headwater_contracts::v1::cache::{DeleteRequest, GetNamespaceRequest, Layer, Namespace, Outcome, WatchRequest};
 use headwater_contracts::v1::error::Reason;
 use headwater_testkit::{Options, Redis, Toxiproxy};
 use serde_json::json;
@@ -94,6 +94,9 @@ async fn while_redis_is_away_calls_are_refused_at_once_or_answered_with_what_is_
         namespace: Some(Namespace { name: "new".to_owned(), ..Default::default() }),
     };
     assert_eq!(reason(client.create_namespace(make).await), Reason::CacheUnavailable);
+    let shown = client.get_namespace(GetNamespaceRequest { name: lenient.clone() }).await.unwrap().into_inner();
+    assert_eq!(shown.namespace.unwrap().stale_if_error_ms, Some(60_000), "its rules are known");
+    assert_eq!(shown.usage, None, "how full it is is not");
 
     redis.restart().unwrap();
     writes_again(client, "default").await;

@@ -746,7 +746,7 @@ pub struct GetNamespaceResponse {
     /// The namespace, with everything set.
     #[prost(message, optional, tag = "1")]
     pub namespace: ::core::option::Option<Namespace>,
-    /// How full it is.
+    /// How full it is. Unset while the store is away.
     #[prost(message, optional, tag = "2")]
     pub usage: ::core::option::Option<Usage>,
 }
