@@ -1,14 +1,19 @@
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use fastrand::Rng;
 
 use super::habits::Habits;
-use super::{Keys, Replicas};
-use crate::history::{Ended, Line, Operation, Recorder};
+use super::{Key, Keys, Replicas};
+use crate::history::{Call, Ended, Line, Operation, Recorder};
 
 /// Of a hundred calls, those that go to the client's own replica.
 const HOME_PERCENT: u32 = 85;
+
+/// How long the same replica is spared writes to a key.
+const SPARED_FOR_US: u64 = 1_000_000;
 
 /// How clients are.
 #[derive(Clone, Debug)]
@@ -21,6 +26,15 @@ pub struct ClientOptions {
     pub answer_within: Duration,
     /// Longest pause between an answer and the next call.
     pub pause_max: Duration,
+}
+
+impl ClientOptions {
+    /// The replica that a key is not written through for some time: what that one remembers only notices take away.
+    fn spared(&self, key: &Key, now_us: u64, count: usize) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, &key.name, now_us / SPARED_FOR_US).hash(&mut hasher);
+        Rng::with_seed(hasher.finish()).usize(..count)
+    }
 }
 
 /// A client: one call after the other, each written down.
@@ -56,8 +70,12 @@ impl Client {
             let is_home = self.habits.rng().u32(..100) < HOME_PERCENT;
             let other = self.habits.rng().usize(..replicas.count());
             let (key, call) = self.habits.next(&self.options.keys, now_us);
-            let chosen = if is_home { self.home % replicas.count() } else { other };
-            let replica = if replicas.can(chosen, &call) { chosen } else { 0 };
+            let count = replicas.count();
+            let chosen = if is_home { self.home % count } else { other };
+            let spared = self.options.spared(&key, now_us, count);
+            let is_read = matches!(call, Call::Get { .. });
+            let is_fit = |replica: &usize| replicas.can(*replica, &call) && (is_read || *replica != spared);
+            let replica = (0..count).map(|step| (chosen + step) % count).find(is_fit).unwrap_or(chosen);
             let invoked_at_us = self.recorder.now_us();
             let asked = tokio::time::timeout(self.options.answer_within, replicas.ask(replica, &key, &call)).await;
             let ended = asked.unwrap_or_else(|_| Ended::Unknown { why: "no answer in time".to_owned() });
