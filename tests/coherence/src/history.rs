@@ -202,10 +202,4 @@ impl Operation {
     pub fn is_direct(&self) -> bool {
         self.replica == DIRECT
     }
-    /// Whether the answer was fetched for several callers at once and may have been fetched before this one asked: not
-    /// where the store itself was to answer.
-    pub fn is_shared(&self) -> bool {
-        matches!(self.ended, Ended::Read { is_collapsed: true, .. })
-            && !matches!(self.call, Call::Get { no_cache: true, .. })
-    }
 }

@@ -15,7 +15,7 @@ pub enum Rule {
     /// the first failover.
     OneOrder,
     /// What a replica's memory answers was the key's value within the bound before. After a failover this is asked of the
-    /// store's answers too, and of those that several callers shared always.
+    /// store's answers too, and always of those that callers who waited for a load shared.
     Staleness,
     /// A client that reads through the replica that it wrote through sees what it wrote, or something later.
     OwnWrites,

@@ -33,6 +33,7 @@ pub(super) struct Key<'a> {
     removals: Vec<(u64, u64)>,
     /// Whether there are increments whose sum nobody told.
     pub(super) has_unknown_sums: bool,
+    is_loaded: bool,
 }
 
 /// Where a value is from.
@@ -86,7 +87,9 @@ impl<'a> Key<'a> {
             moments: Sequence::default(),
             removals: Vec::new(),
             has_unknown_sums: false,
+            is_loaded: false,
         };
+        key.is_loaded = key.operations.iter().any(|operation| matches!(operation.call, Call::Load { .. }));
         key.find_origins()?;
         key.find_moments();
         key.find_removals();
@@ -116,6 +119,14 @@ impl<'a> Key<'a> {
 
     pub(super) fn origin(&self, value: Value) -> Option<&Origin> {
         self.origins.get(&value)
+    }
+
+    /// Whether an answer may have been fetched before it was asked for: where several wait for a load together, and the store
+    /// itself was not asked for. Without a loader a read answers only those who asked before it began.
+    pub(super) fn may_be_earlier(&self, operation: &Operation) -> bool {
+        self.is_loaded
+            && matches!(operation.ended, Ended::Read { is_collapsed: true, .. })
+            && !matches!(operation.call, Call::Get { no_cache: true, .. })
     }
 
     /// When a value that was read by an operation was surely settled: whatever began after that replaced it. None: nothing
@@ -182,7 +193,7 @@ impl<'a> Key<'a> {
                         origin.settled_at_us = Some(settled_at_us);
                     }
                     // It may have been read before this one asked for it.
-                    if operation.is_shared() {
+                    if self.may_be_earlier(operation) {
                         continue;
                     }
                     value

@@ -107,11 +107,11 @@ impl<'k, 'a> Judge<'k, 'a> {
             Layer::Loader => loaded_at_us,
             _ => self.key.settled_at_us(value, operation),
         };
-        let is_exact = *layer == Layer::L2 && epoch == 0 && !operation.is_shared();
+        let is_exact = *layer == Layer::L2 && epoch == 0 && !self.key.may_be_earlier(operation);
         let what = match (layer, is_exact) {
             (Layer::L1, _) => "answers of a replica's memory, by the bound",
             (Layer::L2, true) => "answers of the store, by one order",
-            (Layer::L2, false) => "answers of the store after a failover or to several callers, by the bound",
+            (Layer::L2, false) => "answers of the store after a failover or to several callers of a load, by the bound",
             (Layer::Loader, _) => "answers of a loader, by what was written meanwhile",
         };
         *findings.judged.entry(what).or_default() += 1;

@@ -161,7 +161,9 @@ fn action<'a>(key: &Key<'a>, operation: &'a Operation, leases: &mut HashMap<&'a 
     let mut lease = |token: &'a String| *leases.entry(token.as_str()).or_insert(next);
     let (is_done, existed, sum) = match &operation.ended {
         Ended::Failed { .. } => return None,
-        Ended::Read { value, layer: Layer::L2, is_stale: false, lease: granted, .. } if !operation.is_shared() => {
+        Ended::Read { value, layer: Layer::L2, is_stale: false, lease: granted, .. }
+            if !key.may_be_earlier(operation) =>
+        {
             let granted = granted.as_ref().map(lease);
             return Some(Action::Read { value: key.read(value.as_ref()), granted });
         }

@@ -139,10 +139,13 @@ fn a_replacement_that_only_the_store_tells_of_counts_too() {
 }
 
 #[test]
-fn an_answer_to_several_callers_is_held_to_the_bound() {
+fn an_answer_to_several_callers_of_a_load_is_held_to_the_bound() {
     let shared =
         Ended::Read { value: Some("x".to_owned()), layer: L2, is_stale: false, is_collapsed: true, lease: None };
     let story = Story::new().set("a@1", (0, 1), "x").set("a@1", (2, 3), "y");
+    story.clone().did("b@2", (100, 110), get(), shared.clone()).violates(&[OneOrder]);
+    // Where callers wait for a load together.
+    let story = story.did("loader@1", (1, 1), Call::Load { value: "z".to_owned() }, unknown());
     story.clone().did("b@2", (100, 110), get(), shared.clone()).holds();
     story.clone().did("b@2", (254, 260), get(), shared.clone()).violates(&[Staleness]);
     // Not where the store itself was asked for.
