@@ -34,15 +34,16 @@ impl RedisCluster {
     }
 
     /// Starts so many primaries and a replica of each, in this order, that takes over within some two seconds when its
-    /// primary is gone. Waits until the cluster is whole and every replica has what its primary has.
+    /// primary is gone, or after the `cluster-node-timeout` that the options give. Waits until the cluster is whole and every
+    /// replica has what its primary has.
     ///
     /// # Errors
     /// Where Redis is not installed, or the cluster does not come together.
     pub fn with_replicas(primaries: usize, options: Options) -> Result<Self> {
-        let options = options
-            .setting("cluster-node-timeout", FAILOVER_NODE_TIMEOUT_MS)
-            .setting("cluster-allow-replica-migration", "no")
-            .setting("repl-diskless-sync-delay", "0");
+        let is_given = options.settings.iter().any(|(name, _)| name == "cluster-node-timeout");
+        let options =
+            if is_given { options } else { options.setting("cluster-node-timeout", FAILOVER_NODE_TIMEOUT_MS) };
+        let options = options.setting("cluster-allow-replica-migration", "no").setting("repl-diskless-sync-delay", "0");
         Self::start_nodes(primaries, primaries, options)
     }
 

@@ -54,7 +54,9 @@ macro_rules! suite {
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn every_case_holds_on_a_cluster() {
-                let cluster = RedisCluster::with_replicas(3, Options::default()).unwrap();
+                // Nothing fails here; and on a busy machine nobody shall take it for that.
+                let options = Options::default().setting("cluster-node-timeout", "30000");
+                let cluster = RedisCluster::with_replicas(3, options).unwrap();
                 let cases: Vec<LocalBoxFuture<'_, ()>> = vec![
                     $(async { crate::$module::$case(&crate::World::cluster(cluster.urls())).await }.boxed_local(),)*
                 ];
