@@ -11,6 +11,10 @@ pub enum StoreError {
     /// It is away, or did not answer in time: what was asked may have been done, or be done yet. Retrying can help.
     #[error("the cache's store is unavailable: {0}")]
     Unavailable(String),
+    /// It answered that it cannot do this now, for example since it is read-only. Nothing was done, and other calls may
+    /// be. Retrying can help.
+    #[error("the cache's store cannot do that now: {0}")]
+    Declined(String),
     /// It takes no more. Nothing was done.
     #[error("the cache's store is full: {0}")]
     Full(String),

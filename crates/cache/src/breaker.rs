@@ -5,7 +5,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// Opens after so many failures in a row: calls fail at once then, but for one after each pause, which tries.
+/// Opens after so many failures in a row and no answer for the length of a pause: calls fail at once then, but for one after
+/// each pause, which tries. A store of which only a part is away answers all the time, and keeps it closed.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     failures_max: u32,
@@ -16,6 +17,7 @@ pub(crate) struct Breaker {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
+    answered_at: Option<Instant>,
     /// Until when calls fail at once; one after that tries, and moves this on.
     closed_off_until: Option<Instant>,
 }
@@ -39,18 +41,17 @@ impl Breaker {
 
     /// The store answered a call.
     pub(crate) fn answered(&self) {
-        let mut state = self.state.lock();
-        if state.failures > 0 || state.closed_off_until.is_some() {
-            *state = State::default();
-        }
+        *self.state.lock() = State { answered_at: Some(Instant::now()), ..State::default() };
     }
 
     /// The store did not answer a call.
     pub(crate) fn failed(&self) {
+        let now = Instant::now();
         let mut state = self.state.lock();
         state.failures = state.failures.saturating_add(1);
-        if state.failures >= self.failures_max {
-            state.closed_off_until = Some(Instant::now() + self.pause);
+        let is_silent = state.answered_at.is_none_or(|at| now - at >= self.pause);
+        if state.failures >= self.failures_max && is_silent {
+            state.closed_off_until = Some(now + self.pause);
         }
     }
 
@@ -69,6 +70,7 @@ mod tests {
         breaker.failed();
         breaker.failed();
         breaker.answered();
+        tokio::time::advance(Duration::from_millis(100)).await;
         breaker.failed();
         breaker.failed();
         assert!(breaker.admit().is_ok(), "not three in a row");
@@ -79,5 +81,23 @@ mod tests {
         assert!(breaker.admit().is_err(), "only one");
         breaker.answered();
         assert!(breaker.admit().is_ok() && !breaker.is_open());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_stays_closed_while_a_part_of_the_store_answers() {
+        let breaker = Breaker::new(3, Duration::from_millis(100));
+        for _ in 0..50 {
+            breaker.answered();
+            for _ in 0..10 {
+                breaker.failed();
+                tokio::time::advance(Duration::from_millis(5)).await;
+                assert!(breaker.admit().is_ok());
+            }
+        }
+        tokio::time::advance(Duration::from_millis(100)).await;
+        breaker.failed();
+        breaker.failed();
+        breaker.failed();
+        assert!(breaker.is_open());
     }
 }

@@ -85,7 +85,7 @@ pub enum CacheError {
 impl From<StoreError> for CacheError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(why) => Self::Unavailable(why),
+            StoreError::Unavailable(why) | StoreError::Declined(why) => Self::Unavailable(why),
             StoreError::Full(why) => Self::Full(why),
             StoreError::Refused(why) => Self::Refused(why),
         }

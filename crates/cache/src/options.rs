@@ -64,7 +64,7 @@ impl Default for CacheOptions {
             queue_lease: Duration::from_secs(3),
             queue_poll: Duration::from_millis(20),
             queue_step_max: 100,
-            watches_max: 1000,
+            watches_max: 10_000,
             watch_pending_max: 10_000,
         }
     }

@@ -112,7 +112,7 @@ fn of_answer(error: &ServerError) -> StoreError {
         return StoreError::Full("its memory is used up".into());
     }
     if let Some(passing) = PASSING.iter().find(|passing| **passing == code) {
-        return StoreError::Unavailable(match *passing {
+        return StoreError::Declined(match *passing {
             "READONLY" => "it is read-only".into(),
             "LOADING" => "it is loading its data".into(),
             "CLUSTERDOWN" => "the cluster is down".into(),
@@ -121,7 +121,7 @@ fn of_answer(error: &ServerError) -> StoreError {
         });
     }
     if let Some(passing) = PASSING_TEXTS.iter().find(|text| detail.contains(**text)) {
-        return StoreError::Unavailable(match *passing {
+        return StoreError::Declined(match *passing {
             "READONLY" => "it is read-only".into(),
             "-LOADING" => "it is loading its data".into(),
             "non local key" => "the cluster is moving the key".into(),

@@ -102,7 +102,7 @@ async fn a_replica_is_read_and_not_written() {
         assert!(Instant::now() < deadline, "the replica did not get the value");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let read_only = StoreError::Unavailable("it is read-only".into());
+    let read_only = StoreError::Declined("it is read-only".into());
     assert_eq!(write(&store, &space, put("a", "2")).await, Err(read_only.clone()));
     assert_eq!(write(&store, &space, Write { key: "a".into(), op: DELETE }).await, Err(read_only.clone()));
     let lease = LeaseAsk { token: "t".into(), for_ms: 1000 };
