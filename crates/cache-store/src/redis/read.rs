@@ -4,6 +4,7 @@ use bytes::Bytes;
 use super::{
     TIME_MAX_MS,
     answer::Fields,
+    failure::Failure,
     keys::{Keys, Pair},
     router::Router,
     script::{GET, READ},
@@ -31,7 +32,11 @@ pub(super) async fn get(
         cmd("GET").arg(&pair.value).take(),
         cmd("GET").arg(&pair.beside).take(),
     ];
-    let mut answers = Fields::new(router.run(Call::read(pair.slot, commands)).await?);
+    let mut answers = match router.run(Call::read(pair.slot, commands)).await {
+        Ok(answers) => Fields::new(answers),
+        Err(failure) if is_no_string(&failure) => return get_whole(router, space, &pair, None).await,
+        Err(failure) => return Err(failure.into()),
+    };
     let left_ms = answers.number()?;
     match (Seen::new(space, left_ms, answers.maybe_bytes()?), answers.maybe_bytes()?) {
         (Seen::Nothing, Some(beside)) if beside.first() == Some(&b'n') => get_whole(router, space, &pair, None).await,
@@ -118,7 +123,10 @@ async fn read_spread(router: &Router, space: &Space, keys: &[Bytes]) -> Vec<Resu
     });
     let answers = router.run_all(calls.collect()).await;
     let seen = answers.into_iter().map(|answer| {
-        let mut fields = Fields::new(answer?);
+        let mut fields = match answer {
+            Err(failure) if is_no_string(&failure) => return Ok(Seen::Nothing),
+            answer => Fields::new(answer?),
+        };
         Ok(Seen::new(space, fields.number()?, fields.maybe_bytes()?))
     });
     be_sure(router, space, keys, seen.collect()).await
@@ -192,6 +200,11 @@ async fn be_sure(
 
 fn one_of_list(space: &Space, answer: Answer) -> Result<Option<Entry>, StoreError> {
     Ok(read_list(space, answer, 1)?.pop().flatten())
+}
+
+/// Whether another program put something at a key that is no string, and so no value.
+fn is_no_string(failure: &Failure) -> bool {
+    matches!(failure, Failure::Answered(error) if error.code() == "WRONGTYPE")
 }
 
 /// What was seen of a key whose remaining time was read before its value, and not in one step with it.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use headwater_cache_store::{CacheStore, Condition, Layout, LeaseAsk, Op, Outcome, Refusal, Space, Write};
+use headwater_cache_store::{
+    CacheStore, Condition, Done, Entry, Got, Layout, LeaseAsk, Op, Outcome, Refusal, Space, Write, redis::RedisStore,
+};
 use headwater_testkit::{REDIS, require};
 
-use crate::world::{Listener, cli, put, set, shared, spread, value, write};
+use crate::world::{Listener, add, cli, put, set, shared, spread, value, write};
 
 #[tokio::test]
 async fn what_other_clients_write_is_read_and_told() {
@@ -67,19 +69,119 @@ async fn a_fill_does_not_replace_what_another_client_wrote() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_is_refused_or_replaced() {
+async fn what_is_no_string_is_no_value() {
     let (store, root) = shared();
-    let url = require(REDIS);
-    let space = spread(&root);
-    let stored = String::from_utf8(space.stored_key(b"a")).unwrap();
-    cli::<()>(&url, &["HSET", &stored, "field", "1"]).await;
-    let error = value(&store, &space, "a").await.unwrap_err();
-    assert_eq!(error.to_string(), "the cache's store refused: the key holds something that is no string");
-    let add = Op::Add { delta: 1, initial: 0, ttl_ms: None, new_ttl_ms: None };
-    let outcome = write(&store, &space, Write { key: "a".into(), op: add }).await;
-    assert_eq!(outcome, Ok(Outcome::Refused(Refusal::NotANumber)));
-    assert!(set(&store, &space, "a", "1").await.existed);
-    assert_eq!(value(&store, &space, "a").await, Ok(Some("1".into())));
+    let layouts = [Layout::Spread, Layout::Slot, Layout::Ranked { entries_max: 10 }];
+    for (name, layout) in ["spread", "slot", "ranked"].into_iter().zip(layouts) {
+        for kept_stale_ms in [0, 60_000] {
+            let space = Space { kept_stale_ms, ..Space::new(&root, name, layout) };
+            let list = List { url: require(REDIS), space: &space };
+            is_no_value(&store, &list).await;
+            is_not_touched_and_deleted(&store, &list).await;
+        }
+        is_written_over(&store, &Space::new(&root, name, layout)).await;
+    }
+}
+
+/// Lists that another program puts at keys of a namespace.
+struct List<'a> {
+    url: String,
+    space: &'a Space,
+}
+
+impl List<'_> {
+    fn at(&self, key: &str) -> String {
+        String::from_utf8(self.space.stored_key(key.as_bytes())).unwrap()
+    }
+
+    async fn put(&self, key: &str, ttl_ms: Option<u64>) {
+        cli::<()>(&self.url, &["DEL", &self.at(key)]).await;
+        cli::<()>(&self.url, &["RPUSH", &self.at(key), "1"]).await;
+        if let Some(ttl_ms) = ttl_ms {
+            cli::<()>(&self.url, &["PEXPIRE", &self.at(key), &ttl_ms.to_string()]).await;
+        }
+    }
+
+    async fn is_there(&self, key: &str) -> bool {
+        cli::<String>(&self.url, &["TYPE", &self.at(key)]).await == "list"
+    }
+}
+
+async fn is_no_value(store: &RedisStore, list: &List<'_>) {
+    let space = list.space;
+    set(store, space, "b", "1").await;
+    // The second would be past its time to live, were it a value that is kept for a minute more.
+    for ttl_ms in [None, Some(30_000)] {
+        set(store, space, "a", "1").await;
+        list.put("a", ttl_ms).await;
+        assert_eq!(value(store, space, "a").await, Ok(None), "{space:?}");
+        let read = store.batch_get(space, &["a".into(), "b".into(), "c".into()]).await;
+        let b = Entry { value: "1".into(), ttl_ms: None };
+        assert_eq!(read, [Ok(None), Ok(Some(b)), Ok(None)], "{space:?}");
+        if list.space.layout != Layout::Spread && list.space.layout != Layout::Slot {
+            assert_eq!(store.held(space).await.unwrap().entries, Some(1));
+        }
+        // It can be filled, and denied.
+        let lease = LeaseAsk { token: "t".into(), for_ms: 10_000 };
+        let leased = Got { is_leased: true, ..Got::default() };
+        assert_eq!(store.get(space, b"a", Some(&lease)).await, Ok(leased), "{space:?}");
+        store.deny(space, b"a", b"t", b"why", 10_000).await.unwrap();
+        for lease in [None, Some(&lease)] {
+            let got = store.get(space, b"a", lease).await.unwrap();
+            assert!(got.denied.is_some_and(|(why, _)| why == "why") && got.entry.is_none(), "{space:?}");
+        }
+        let add = write(store, space, add("a", 1)).await;
+        assert_eq!(add, Ok(Outcome::Refused(Refusal::NotANumber)), "{space:?}");
+        assert!(list.is_there("a").await, "{space:?}");
+        cli::<()>(&list.url, &["DEL", &list.at("a")]).await;
+        write(store, space, Write { key: "a".into(), op: Op::Delete }).await.unwrap();
+    }
+}
+
+async fn is_not_touched_and_deleted(store: &RedisStore, list: &List<'_>) {
+    let space = list.space;
+    list.put("a", None).await;
+    let touch = write(store, space, Write { key: "a".into(), op: Op::Touch { ttl_ms: Some(1000) } }).await;
+    assert_eq!(touch, Ok(Outcome::Done(Done::default())), "{space:?}");
+    assert_eq!(cli::<i64>(&list.url, &["PTTL", &list.at("a")]).await, -1, "{space:?}");
+    for is_there in [true, false] {
+        assert_eq!(list.is_there("a").await, is_there, "{space:?}");
+        let delete = write(store, space, Write { key: "a".into(), op: Op::Delete }).await;
+        assert_eq!(delete, Ok(Outcome::Done(Done::default())), "{space:?}");
+    }
+}
+
+async fn is_written_over(store: &RedisStore, space: &Space) {
+    let keeping = Space { is_overwrite_refused: true, ..space.clone() };
+    let lease = LeaseAsk { token: "t".into(), for_ms: 10_000 };
+    let not_met = Ok(Outcome::Refused(Refusal::NotMet { current: None }));
+    for space in [space, &keeping] {
+        let list = List { url: require(REDIS), space };
+        for (condition, is_met) in [
+            (Condition::Any, true),
+            (Condition::Absent, true),
+            (Condition::Lease("t".into()), true),
+            (Condition::Present, false),
+            (Condition::Etag([0; 20]), false),
+        ] {
+            list.put("a", None).await;
+            assert!(store.get(space, b"a", Some(&lease)).await.unwrap().is_leased);
+            let op = Op::Put { value: "new".into(), ttl_ms: None, condition: condition.clone() };
+            let outcome = write(store, space, Write { key: "a".into(), op }).await;
+            if is_met {
+                assert!(matches!(outcome, Ok(Outcome::Done(_))), "{space:?} {condition:?}: {outcome:?}");
+                assert_eq!(value(store, space, "a").await, Ok(Some("new".into())));
+            } else {
+                assert_eq!(outcome, not_met, "{space:?} {condition:?}");
+                assert!(list.is_there("a").await);
+                store.release(space, b"a", b"t").await.unwrap();
+            }
+        }
+        list.put("a", None).await;
+        let add = write(store, space, add("a", 1)).await;
+        assert_eq!(add, Ok(Outcome::Refused(Refusal::NotANumber)), "{space:?}");
+        write(store, space, Write { key: "a".into(), op: Op::Delete }).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,11 @@ local function etag(value_key)
   return type(value) == 'string' and redis.sha1hex(value) or ''
 end
 
+-- Whether what is at a key is a value: what is no string, another program put there.
+local function is_string(value_key)
+  return redis.call('TYPE', value_key).ok == 'string'
+end
+
 local function set(value_key, value, ttl)
   if ttl == '' then
     redis.call('SET', value_key, value)
@@ -34,7 +39,14 @@ end
 
 -- op p: value, ttl, condition, what the condition is given. a: delta, sum where absent, ttl, ttl where absent. t: ttl. d.
 local function change(value_key, beside_key, op, first, second, third, fourth)
-  local was = fresh_for(value_key)
+  local was, is_stale = fresh_for(value_key)
+  -- Only what depends on a value asks whether it is one: a put replaces whatever is there, and adding fails.
+  if was and (op == 't' or op == 'd' or space.refuses or op == 'p' and third ~= '*' and third ~= 'e') then
+    if not is_string(value_key) then
+      if op == 'a' then return { 'n' } end
+      was = nil
+    end
+  end
   local ttl, evicted, sum = '', 0, ''
   local key = space.max and string.sub(value_key, #space.values + 1)
   local listed
@@ -61,6 +73,7 @@ local function change(value_key, beside_key, op, first, second, third, fourth)
     ttl = third ~= '' and third or (was == -1 and '' or whole(was))
     if key then evicted, listed = prepare(key, was) end
   elseif op == 'a' then
+    if is_stale and not is_string(value_key) then return { 'n' } end
     if second == '' then return { 'o' } end
     if key then evicted, listed = prepare(key, was) end
     set(value_key, second, fourth)

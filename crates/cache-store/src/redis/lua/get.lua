@@ -1,9 +1,9 @@
 -- KEYS: the value, beside it. ARGV[5], ARGV[6]: the token of a lease that is asked for and for how long, or nothing.
 -- Answers: the value, its PTTL, whether the lease is given, why it is denied, for how long still.
-local value = redis.call('GET', KEYS[1])
+local value, is_other = value_of(KEYS[1])
 local left = value and redis.call('PTTL', KEYS[1]) or -2
 local ttl = value and fresh_for(KEYS[1])
-if space.max then note_read(KEYS[1], ttl) end
+if space.max then note_read(KEYS[1], ttl, is_other) end
 if ttl then return { value, left, 0, false, 0 } end
 local beside = redis.call('GET', KEYS[2])
 -- Who asks again with the same token did not hear the answer.

@@ -108,12 +108,12 @@ local function raise(key, reads, ttl)
 end
 
 -- What reading does to the index. It must not keep a value from being read, for example while memory is used up.
-local function note_read(value_key, ttl)
+local function note_read(value_key, ttl, is_other)
   local key = string.sub(value_key, #space.values + 1)
   pcall(function()
     if ttl then
       raise(key, 1, ttl)
-    elseif redis.call('EXISTS', value_key) == 0 then
+    elseif is_other or redis.call('EXISTS', value_key) == 0 then
       local member = member_of(key)
       if member then unlist(member) end
     end

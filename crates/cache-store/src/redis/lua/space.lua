@@ -12,10 +12,20 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
--- How long a value stays fresh still (ms), -1 for ever, nil where there is no fresh one.
+-- How long a value stays fresh still (ms), -1 for ever, nil where there is no fresh one, and whether there is a stale one
+-- then.
 local function fresh_for(value_key)
   local left = redis.call('PTTL', value_key)
   if left == -1 then return -1 end
   if left > space.kept then return left - space.kept end
-  return nil
+  return nil, left ~= -2
+end
+
+-- The value, false where there is none, and whether something else is there then: what is no string is no value.
+local function value_of(value_key)
+  local value = redis.pcall('GET', value_key)
+  if type(value) ~= 'table' then return value, false end
+  -- Every Redis tells other errors in a way of its own.
+  if not string.find(value.err, 'WRONGTYPE', 1, true) then return redis.call('GET', value_key), false end
+  return false, true
 end
