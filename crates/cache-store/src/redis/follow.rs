@@ -1,4 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use ::redis::{AsyncConnectionConfig, Cmd, Pipeline, PushInfo, PushKind, Value, aio::MultiplexedConnection, cmd};
 use bytes::Bytes;
@@ -41,6 +47,8 @@ struct Following {
     links: Vec<Link>,
     /// What every node of a Cluster has to tell of its primaries.
     primaries: Option<Vec<Primary>>,
+    /// Whether this user may not ask what a Redis by itself is.
+    is_role_denied: AtomicBool,
     answer_within: Duration,
 }
 
@@ -79,7 +87,8 @@ impl Following {
         let told = Arc::new(Told::default());
         let links =
             addresses.into_iter().map(|address| connect(router, address, prefixes, answer_within, told.clone()));
-        let following = Self { links: try_join_all(links).await?, told, primaries, answer_within };
+        let is_role_denied = AtomicBool::new(false);
+        let following = Self { links: try_join_all(links).await?, told, primaries, is_role_denied, answer_within };
         // Only what is so after every primary is followed is what is followed.
         following.hear().await?;
         Ok(following)
@@ -153,9 +162,7 @@ impl Following {
 
     async fn hear_one(&self, link: &Link) -> Result<(), StoreError> {
         match &self.primaries {
-            None => {
-                link.ask(super::ping(), self.answer_within).await?;
-            }
+            None => self.hear_role(link).await?,
             Some(expected) => {
                 let answer = link.ask(cmd("CLUSTER").arg("NODES").take(), self.answer_within).await?;
                 let seen = text(&answer).and_then(|nodes| primaries(&nodes, &link.address));
@@ -167,22 +174,39 @@ impl Following {
         link.ask(super::ping(), self.answer_within).await?;
         Ok(())
     }
+
+    /// Sees that a Redis by itself is the primary still. One that was made a replica goes on answering, and tells changes
+    /// only when it hears of them.
+    async fn hear_role(&self, link: &Link) -> Result<(), StoreError> {
+        if !self.is_role_denied.load(Ordering::Relaxed) {
+            match link.ask(cmd("ROLE"), self.answer_within).await {
+                Ok(role) if is_primary(&role) => return Ok(()),
+                Ok(_) => return Err(StoreError::Unavailable("it is no primary any more".into())),
+                Err(failure) if failure.is_denial() => self.is_role_denied.store(true, Ordering::Relaxed),
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        link.ask(super::ping(), self.answer_within).await?;
+        Ok(())
+    }
+}
+
+/// Whether this answer to `ROLE` is a primary's.
+fn is_primary(role: &Value) -> bool {
+    matches!(role, Value::Array(fields) if fields.first().and_then(text).as_deref() == Some("master"))
 }
 
 impl Link {
-    async fn ask(&self, command: Cmd, answer_within: Duration) -> Result<Value, StoreError> {
+    async fn ask(&self, command: Cmd, answer_within: Duration) -> Result<Value, Failure> {
         let mut pipeline = Pipeline::with_capacity(1);
         pipeline.add_command(command);
         let mut connection = self.connection.clone();
         let answer = timeout(answer_within, connection.send_packed_commands(&pipeline, 0, 1)).await;
         let answer = answer.map_err(|_| {
-            StoreError::Unavailable(format!(
-                "no answer within {} ms on the link that tells changes",
-                answer_within.as_millis()
-            ))
+            Failure::Away(format!("no answer within {} ms on the link that tells changes", answer_within.as_millis()))
         })?;
-        match answer.map_err(|error| StoreError::from(Failure::of_lost(&error)))?.pop() {
-            Some(Value::ServerError(error)) => Err(Failure::Answered(error).into()),
+        match answer.map_err(|error| Failure::of_lost(&error))?.pop() {
+            Some(Value::ServerError(error)) => Err(Failure::Answered(error)),
             answer => Ok(answer.unwrap_or(Value::Nil)),
         }
     }

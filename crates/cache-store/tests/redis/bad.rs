@@ -118,6 +118,32 @@ async fn a_replica_is_read_and_not_written() {
 }
 
 #[tokio::test]
+async fn following_ends_where_the_primary_becomes_a_replica() {
+    let redis = Redis::start(Options::default()).unwrap();
+    let url = redis.url();
+    cli::<()>(&url, &["ACL", "SETUSER", "least", "on", ">pass", "~*", "&*", "+@all", "-role"]).await;
+    let followed = store(&url, "root");
+    let mut listener = Listener::start(&followed, &["root:v:"]).await;
+    let mut blind =
+        Listener::start(&store(&format!("redis://least:pass@127.0.0.1:{}", redis.port()), "root"), &["root:v:"]).await;
+    listener.told().await;
+    // Of a primary that is away: the connection to this one goes on as it was.
+    cli::<()>(&url, &["REPLICAOF", "127.0.0.1", &free_port().unwrap().to_string()]).await;
+    let ended = StoreError::Unavailable("it is no primary any more".into());
+    assert_eq!(listener.end().await, ended);
+    // Whoever may not ask hears as before.
+    blind.told().await;
+    // It is not followed before it is the primary again.
+    let (sender, mut notices) = tokio::sync::mpsc::channel(1);
+    assert_eq!(followed.follow(&["root:v:".into()], Duration::from_millis(30), sender).await, ended);
+    assert_eq!(notices.recv().await, None);
+    cli::<()>(&url, &["REPLICAOF", "NO", "ONE"]).await;
+    let mut listener = Listener::start(&followed, &["root:v:"]).await;
+    set(&followed, &spread("root"), "a", "1").await;
+    assert_eq!(listener.told().await, ["root:v:spread:a"]);
+}
+
+#[tokio::test]
 async fn a_full_redis_takes_nothing_and_gives_what_it_has() {
     let redis = Redis::start(Options::default()).unwrap();
     let store = store(&redis.url(), "root");
