@@ -66,7 +66,7 @@ pub mod namespace {
         /// Entries at most, 1 to 100,000,000.
         #[prost(int64, tag = "2")]
         EntriesMax(i64),
-        /// Bytes of keys and values at most, 1024 to 2^40.
+        /// Bytes of keys and values, and some 200 for each entry, at most, 1024 to 2^40.
         #[prost(int64, tag = "3")]
         BytesMax(i64),
     }
@@ -262,7 +262,8 @@ pub struct GetRequest {
     #[prost(bool, tag = "3")]
     pub no_cache: bool,
     /// Where the key is missing or stale: ask for the right to write it. At most one caller has it at a time; any write to the
-    /// key takes it away, so that what is written with it (SetIf, condition `lease`) is never older than what it replaces.
+    /// key through this service takes it away, so that what is written with it (SetIf, condition `lease`) is never older than
+    /// what it replaces. What is written straight to Redis stands in its way only while that value is there.
     #[prost(bool, tag = "4")]
     pub lease: bool,
     /// How long the lease holds, 1 to 60,000 ms. 0: 10,000.
@@ -487,7 +488,7 @@ pub mod condition {
         /// The key's value has this etag.
         #[prost(bytes, tag = "2")]
         Etag(::prost::bytes::Bytes),
-        /// Nobody wrote the key since this lease was given.
+        /// Nobody wrote the key through this service since this lease was given, and it has no fresh value.
         #[prost(bytes, tag = "3")]
         Lease(::prost::bytes::Bytes),
     }
