@@ -1,6 +1,7 @@
 //! Namespaces: made, changed, looked at and emptied.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use headwater_cache_store::{Expected, Saved};
 
@@ -98,13 +99,29 @@ impl Cache {
             if let Saved::Revision(revision) = self.save(name, &patch, Expected::Revision(old.info.revision)).await? {
                 self.namespaces().put(name, patch, revision)?;
                 self.watches().missed(Some(name), "the namespace changed");
-                let new = self.namespace(name)?;
-                let left = self.guarded(self.store().shrink(&new.space)).await?;
-                new.counts.evicted_by_rank.add(left);
-                return Ok(new.info.clone());
+                self.shrink().await?;
+                return Ok(self.namespace(name)?.info.clone());
             }
         }
         Err(CacheError::Unavailable("the namespace was changed again and again meanwhile".into()))
+    }
+
+    /// Makes ranked namespaces that were made or changed no larger than their capacity. Every replica does, since each took
+    /// values in by the old one until it knew. What fails is done the next time.
+    pub(crate) async fn shrink(&self) -> Result<(), CacheError> {
+        for namespace in self.namespaces().all() {
+            let is_ranked = namespace.info.policy.eviction == Eviction::Rank;
+            if is_ranked && namespace.may_be_too_large.swap(false, Ordering::Relaxed) {
+                match self.guarded(self.store().shrink(&namespace.space)).await {
+                    Ok(left) => namespace.counts.evicted_by_rank.add(left),
+                    Err(error) => {
+                        namespace.may_be_too_large.store(true, Ordering::Relaxed);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Forgets every key of a namespace; gives how many the store had.
@@ -114,6 +131,9 @@ impl Cache {
     pub async fn flush(&self, namespace: &Arc<Namespace>) -> Result<u64, CacheError> {
         let forgotten = self.guarded(self.store().flush(&namespace.space)).await;
         namespace.l1.clear();
+        if let Some(now) = self.in_place_of(namespace) {
+            now.l1.clear();
+        }
         forgotten
     }
 

@@ -172,6 +172,20 @@ impl Cache {
         Ok(result?)
     }
 
+    /// Takes a key from L1, also from that of the namespace that took this one's place meanwhile.
+    pub(crate) fn forget(&self, namespace: &Namespace, key: &[u8]) {
+        namespace.l1.changed(key);
+        if let Some(now) = self.in_place_of(namespace) {
+            now.l1.changed(key);
+        }
+    }
+
+    /// The namespace that took this one's place, where one did.
+    pub(crate) fn in_place_of(&self, namespace: &Namespace) -> Option<Arc<Namespace>> {
+        let now = self.inner.namespaces.get(&namespace.info.name).ok()?;
+        (!std::ptr::eq(&*now, namespace)).then_some(now)
+    }
+
     /// Whether calls that need the store fail at once now, since it did not answer.
     pub fn is_store_away(&self) -> bool {
         self.inner.breaker.is_open()

@@ -14,6 +14,14 @@ pub(crate) struct Landed {
     pub(crate) answer: Result<Answer, CacheError>,
     /// Whether it answers everybody who waited: a value that was loaded meanwhile, one that is stale anyway, a failure.
     pub(crate) is_for_all: bool,
+    /// Until when it may be served, where that ends before the read does.
+    pub(crate) until: Option<Instant>,
+}
+
+impl Landed {
+    fn holds(&self) -> bool {
+        self.until.is_none_or(|until| Instant::now() < until)
+    }
 }
 
 /// A read under way. It lives in a task of its own, so that no caller's end ends it.
@@ -36,13 +44,16 @@ impl Flight {
         (Arc::new(Self { began, began_at, epoch, landed }), tell)
     }
 
+    /// Whether somebody who asks now may wait for it.
+    pub(crate) fn may_be_joined(&self) -> bool {
+        self.landed.borrow().as_ref().is_none_or(|landed| landed.is_for_all)
+    }
+
     /// Waits for the end. None where it does not answer somebody who asked at `asked`: what it read may be older than a
     /// write that had ended by then. Another read answers then, which begins later and so answers all who wait.
     pub(crate) async fn landed(&self, asked: u64) -> Option<Result<Answer, CacheError>> {
         let mut landed = self.landed.clone();
-        let Ok(end) = landed.wait_for(Option::is_some).await.map(|end| end.clone()) else {
-            return Some(Err(CacheError::Internal("a read ended without an answer".into())));
-        };
+        let end = landed.wait_for(|landed| landed.as_ref().is_some_and(Landed::holds)).await.ok()?.clone();
         end.filter(|end| end.is_for_all || self.began >= asked).map(|end| end.answer)
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use headwater_cache_store::{Space, StoredNamespace};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::CacheError;
 use crate::l1::L1;
@@ -31,6 +32,8 @@ pub struct Namespace {
     pub(crate) counts: Arc<Counts>,
     pub(crate) loader: Option<Arc<dyn Loader>>,
     pub(crate) ranks: Ranks,
+    /// Whether the store may hold more than its capacity, which may have been lowered.
+    pub(crate) may_be_too_large: AtomicBool,
 }
 
 /// All of them, by name.
@@ -42,6 +45,8 @@ pub(crate) struct Namespaces {
     known: RwLock<HashMap<Arc<str>, Arc<Namespace>>>,
     /// Namespaces whose keys begin with something of their own. Declared, so that they never change.
     own_prefixes: Vec<(Bytes, Arc<str>)>,
+    /// Revisions, earlier than those that are known, that the last look saw.
+    earlier: Mutex<HashMap<String, i64>>,
 }
 
 impl Namespaces {
@@ -53,6 +58,7 @@ impl Namespaces {
             ranks_keys_max: options.ranks_keys_max,
             known: RwLock::default(),
             own_prefixes: Vec::new(),
+            earlier: Mutex::default(),
         };
         options.defaults.check()?;
         let has_default = declared.iter().any(|it| it.name == DEFAULT);
@@ -103,15 +109,33 @@ impl Namespaces {
     /// Puts a namespace that was made at run time in the place of what was there of that name; true where that was
     /// another. One that the settings declare, or a later revision, stays.
     pub(crate) fn put(&self, name: &str, patch: PolicyPatch, revision: i64) -> Result<bool, CacheError> {
-        let namespace = self.make(name, patch, revision, None, None)?;
-        let mut known = self.known.write();
-        let is_newer = known
-            .get(name)
-            .is_none_or(|old| !old.info.is_declared && (old.info.revision != revision || old.patch != namespace.patch));
-        if is_newer {
-            known.insert(Arc::clone(&namespace.info.name), Arc::new(namespace));
+        let old = self.known.read().get(name).map(|old| (old.info.clone(), old.patch == patch));
+        let is_newer = match old {
+            None => true,
+            Some((old, _)) if old.is_declared => false,
+            Some((old, true)) if old.revision == revision => {
+                self.earlier.lock().remove(name);
+                false
+            }
+            Some((old, _)) => self.is_to_be_believed(name, old.revision, revision),
+        };
+        if !is_newer {
+            return Ok(false);
         }
-        Ok(is_newer)
+        let namespace = self.make(name, patch, revision, None, None)?;
+        self.known.write().insert(Arc::clone(&namespace.info.name), Arc::new(namespace));
+        Ok(true)
+    }
+
+    /// Whether a revision takes the place of another. An earlier one may be what a look saw that began before the last change;
+    /// the next look tells. Where it says the same, the store was set back.
+    fn is_to_be_believed(&self, name: &str, old: i64, new: i64) -> bool {
+        let mut earlier = self.earlier.lock();
+        if new >= old {
+            earlier.remove(name);
+            return true;
+        }
+        earlier.insert(name.to_owned(), new) == Some(new)
     }
 
     /// Takes over what the store has; gives the names that were new or changed, and the namespaces that the store lost.
@@ -182,6 +206,7 @@ impl Namespaces {
         Ok(Namespace {
             l1: L1::new(&policy, &counts),
             ranks: Ranks::new(self.ranks_keys_max),
+            may_be_too_large: AtomicBool::new(true),
             info: NamespaceInfo {
                 name: name.into(),
                 store_prefix: space.prefix.clone(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use headwater_cache_store::{Applied, Etag, Holder, Outcome, QueuedWrite, Write};
+use moka::policy::EvictionPolicy;
 use moka::sync::Cache as Moka;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -15,8 +16,11 @@ use crate::namespaces::Namespace;
 use crate::policy::WriteMode;
 use crate::write::{value_of, write_done};
 
-/// Queued writes at most whose keys this process remembers.
-const QUEUED_KEYS_MAX: u64 = 100_000;
+/// Bytes at most, and for how long, that this process remembers of the keys of queued writes.
+const QUEUED_KEYS_BYTES_MAX: u64 = 64 << 20;
+const QUEUED_KEYS_TIME: Duration = Duration::from_secs(3600);
+/// What one costs beside the key itself, roughly.
+const QUEUED_KEY_OVERHEAD_BYTES: usize = 300;
 /// How often a queued write is looked at while somebody waits for it.
 const WAIT_POLL: Duration = Duration::from_millis(5);
 /// Longest step between two looks.
@@ -31,7 +35,16 @@ pub(crate) struct QueuedKeys {
 
 impl Default for QueuedKeys {
     fn default() -> Self {
-        Self { keys: Moka::new(QUEUED_KEYS_MAX) }
+        let keys = Moka::builder()
+            // The oldest leaves: by how often they are read nothing new would ever enter.
+            .eviction_policy(EvictionPolicy::lru())
+            .max_capacity(QUEUED_KEYS_BYTES_MAX)
+            .weigher(|_: &String, (key, _): &(Bytes, Option<Etag>)| {
+                u32::try_from(key.len() + QUEUED_KEY_OVERHEAD_BYTES).unwrap_or(u32::MAX)
+            })
+            .time_to_live(QUEUED_KEYS_TIME)
+            .build();
+        Self { keys }
     }
 }
 
@@ -74,7 +87,7 @@ impl Cache {
             };
             let known = self.queued_keys().get(&namespace.info.name, id);
             if let Some((key, _)) = &known {
-                namespace.l1.changed(key);
+                self.forget(namespace, key);
             }
             return Ok(match outcome {
                 Outcome::Done(done) => QueuedState::Applied(write_done(done, known.and_then(|(_, etag)| etag))),
@@ -83,39 +96,72 @@ impl Cache {
         }
     }
 
-    /// Applies the queues of every namespace that has one, as far as no other replica does.
+    /// Applies the queues of every namespace that has one, as far as no other replica does: a step of each, round by round,
+    /// so that none waits for another's end.
     pub(crate) async fn apply_queues(&self) {
         let holder = Holder { id: self.replica().to_owned(), lease_ms: millis(self.options().queue_lease) };
         loop {
-            let mut is_ours = false;
+            let mut furthest = Turn::NotOurs;
             for namespace in self.namespaces().all() {
                 if namespace.info.policy.write_mode == WriteMode::Queued {
-                    is_ours |= self.apply_queue(&namespace, &holder).await;
+                    furthest = furthest.max(self.apply_step(&namespace, &holder).await);
                 }
             }
-            let pause = if is_ours { self.options().queue_poll } else { OTHERS_POLL };
+            let pause = match furthest {
+                Turn::MoreWait => continue,
+                Turn::Done => self.options().queue_poll,
+                Turn::NotOurs => OTHERS_POLL,
+            };
             // Woken where this process queues a write: it applies it at once if it can.
             let _ = timeout(pause, self.queue_grew().notified()).await;
         }
     }
 
-    /// Applies a queue until it is empty; whether it is this replica that does.
-    async fn apply_queue(&self, namespace: &Namespace, holder: &Holder) -> bool {
-        loop {
-            let step = self.options().queue_step_max;
-            match self.guarded(self.store().apply_queued(&namespace.space, holder, step)).await {
-                Ok(Applied::Ended { count, waiting }) if count > 0 && waiting > 0 => {}
-                Ok(Applied::Ended { .. }) => return true,
-                Ok(Applied::HeldByOther) => return false,
-                Err(error) => {
-                    tracing::debug!(namespace = &*namespace.info.name, %error, "queued writes wait");
-                    return false;
-                }
+    /// Applies a step of a queue.
+    async fn apply_step(&self, namespace: &Namespace, holder: &Holder) -> Turn {
+        let step = self.options().queue_step_max;
+        match self.guarded(self.store().apply_queued(&namespace.space, holder, step)).await {
+            Ok(Applied::Ended { count, waiting }) if count > 0 && waiting > 0 => Turn::MoreWait,
+            Ok(Applied::Ended { .. }) => Turn::Done,
+            Ok(Applied::HeldByOther) => Turn::NotOurs,
+            Err(error) => {
+                tracing::debug!(namespace = &*namespace.info.name, %error, "queued writes wait");
+                Turn::NotOurs
             }
         }
     }
 }
 
+/// How a turn at a queue ended; the greater the sooner the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Another replica applies it, or the store did not.
+    NotOurs,
+    /// Nothing waits any more, or the first that does cannot be applied now.
+    Done,
+    /// Others wait.
+    MoreWait,
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_cache_store::Op;
+
+    use super::*;
+
+    #[test]
+    fn of_more_keys_than_it_remembers_the_last_are_known() {
+        let keys = QueuedKeys::default();
+        let write = Write { key: vec![b'k'; 1 << 16].into(), op: Op::Delete };
+        for n in 0..1500 {
+            keys.add("q", &n.to_string(), &write);
+        }
+        keys.keys.run_pending_tasks();
+        assert!(keys.get("q", "1499").is_some() && keys.get("q", "0").is_none());
+        assert!(keys.keys.weighted_size() <= QUEUED_KEYS_BYTES_MAX);
+    }
 }

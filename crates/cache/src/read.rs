@@ -185,8 +185,9 @@ impl Cache {
         let mut stripe = namespace.l1.stripe(key);
         // A load may take long: one that began before the bound is joined only while changes of its key would be known.
         let is_joined = |flight: &&Arc<Flight>| {
-            now.saturating_duration_since(flight.began_at) < self.options().staleness_max
-                || self.coherence().vouches(flight.epoch, now)
+            let is_known = now.saturating_duration_since(flight.began_at) < self.options().staleness_max
+                || self.coherence().vouches(flight.epoch, now);
+            is_known && flight.may_be_joined()
         };
         if let Some(flight) = stripe.flights.get(key).filter(is_joined) {
             return (Arc::clone(flight), false);
@@ -274,6 +275,12 @@ impl Namespace {
         ttl_ms.is_none_or(|ttl_ms| {
             ttl_ms.saturating_neg() < i64::try_from(self.info.policy.stale_while_revalidate_ms).unwrap_or(0)
         })
+    }
+
+    /// For how long a stale value with this time left may still be served while it is made anew.
+    pub(crate) fn meanwhile(&self, ttl_ms: Option<i64>) -> Duration {
+        let stale_ms = u64::try_from(ttl_ms.unwrap_or(0).saturating_neg()).unwrap_or(0);
+        Duration::from_millis(self.info.policy.stale_while_revalidate_ms.saturating_sub(stale_ms))
     }
 
     /// Counts a read that the store did not see.

@@ -160,6 +160,6 @@ impl Cache {
         for namespace in lost {
             self.save_again(&Arc::clone(&namespace)).await?;
         }
-        Ok(())
+        self.shrink().await
     }
 }

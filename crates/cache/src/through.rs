@@ -47,7 +47,7 @@ impl Cache {
     /// Reads a key for all who wait for it, and tells them.
     pub(crate) async fn read_through(&self, namespace: &Arc<Namespace>, key: &Bytes, ticket: Ticket, tell: Tell) {
         let land = |answer, is_for_all| {
-            tell.send_replace(Some(Landed { answer, is_for_all }));
+            tell.send_replace(Some(Landed { answer, is_for_all, until: None }));
         };
         let Some(loader) = &namespace.loader else {
             let got = self.guarded(self.store().get(&namespace.space, key, None)).await;
@@ -74,7 +74,10 @@ impl Cache {
             let meanwhile = stale.clone().filter(|entry| namespace.may_serve_meanwhile(entry.ttl_ms));
             let is_served = meanwhile.is_some();
             if let Some(entry) = meanwhile {
-                land(Ok(Answer::stored(entry, Outcome::Stale, Layer::L2)), true);
+                // Whoever asks later than that waits for the load.
+                let until = Some(Instant::now() + namespace.meanwhile(entry.ttl_ms));
+                let answer = Ok(Answer::stored(entry, Outcome::Stale, Layer::L2));
+                tell.send_replace(Some(Landed { answer, is_for_all: true, until }));
             }
             if place.is_none() {
                 place = self.may_load();
@@ -90,10 +93,7 @@ impl Cache {
             }
             if let Seen::Leased(_) = seen {
                 if let Some(loaded) = self.load(namespace, loader.as_ref(), key, token).await.transpose() {
-                    if !is_served {
-                        land(stale_if_failed(namespace, loaded, stale), true);
-                    }
-                    return;
+                    return land(stale_if_failed(namespace, loaded, stale), true);
                 }
                 token = new_token();
             }
@@ -153,7 +153,7 @@ impl Cache {
             let put = Op::Put { value: loaded.value.clone(), ttl_ms, condition };
             let write = Write { key: key.clone(), op: put };
             let written = self.guarded(self.write_one(space, write)).await;
-            namespace.l1.changed(key);
+            self.forget(namespace, key);
             let entry = Entry { value: loaded.value, ttl_ms: ttl_ms.and_then(|ttl_ms| i64::try_from(ttl_ms).ok()) };
             let made = Answer::stored(entry, Outcome::Hit, Layer::Loader);
             match written {

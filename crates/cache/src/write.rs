@@ -76,7 +76,7 @@ impl Cache {
             self.lag().sent(&namespace.space.prefix, &write.key);
         }
         // However the call ends, what L1 has is gone before the caller knows: also where it is cut off in the middle.
-        let forget = Forget { namespace, writes };
+        let forget = Forget { cache: self, namespace, writes };
         let outcomes = self.store().write(&namespace.space, writes).await;
         drop(forget);
         self.judge(outcomes.iter().map(|outcome| outcome.as_ref().err()));
@@ -188,6 +188,7 @@ fn changes(write: &Write, outcome: &Result<Outcome, StoreError>) -> bool {
 
 /// Takes from L1 what was written, however the write ends.
 struct Forget<'a> {
+    cache: &'a Cache,
     namespace: &'a Namespace,
     writes: &'a [Write],
 }
@@ -195,7 +196,7 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         for write in self.writes {
-            self.namespace.l1.changed(&write.key);
+            self.cache.forget(self.namespace, &write.key);
         }
     }
 }

@@ -165,3 +165,21 @@ async fn more_loads_than_may_be_fail_at_once_and_are_not_remembered() {
     }
     assert!(one.get("c").await.unwrap().value.is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn past_its_time_nothing_stale_is_served_and_the_load_is_waited_for() {
+    let (loader, one, _two) = two_replicas(PolicyPatch {
+        ttl_ms: Some(10_000),
+        ttl_jitter_percent: Some(0),
+        stale_while_revalidate_ms: Some(1000),
+        ..Default::default()
+    })
+    .await;
+    assert_eq!(one.value("k").await.as_deref(), Some("load 1"));
+    sleep(Duration::from_millis(10_500)).await;
+    assert_eq!(one.get("k").await.unwrap().outcome, Outcome::Stale);
+    sleep(Duration::from_secs(1)).await;
+    let answer = one.get("k").await.unwrap();
+    assert_eq!((answer.outcome, answer.value.as_deref()), (Outcome::Hit, Some(&b"load 2"[..])));
+    assert_eq!(loader.loads.load(Ordering::Relaxed), 2);
+}

@@ -110,3 +110,41 @@ async fn flush_forgets_everything_on_every_replica() {
     sleep(Duration::from_millis(100)).await;
     assert_eq!(two.value("a").await, None);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_another_replica_took_in_by_the_old_capacity_leaves_once_it_knows_the_new_one() {
+    let store = store();
+    let (one, two) = (replica(&store, options(), vec![]).await, replica(&store, options(), vec![]).await);
+    let entries = |entries| PolicyPatch {
+        eviction: Some(Eviction::Rank),
+        capacity: Some(Capacity::EntriesMax(entries)),
+        ..Default::default()
+    };
+    one.create("r", entries(20)).await.unwrap();
+    sleep(Duration::from_millis(1100)).await;
+    one.update("r", None, |_| entries(3)).await.unwrap();
+    for n in 0..10 {
+        two.put_in("r", &n.to_string(), "v").await.unwrap();
+    }
+    sleep(Duration::from_millis(1100)).await;
+    let usage = one.usage(&one.namespace("r").unwrap()).await.unwrap();
+    assert_eq!(usage.store_entries, Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_began_before_a_change_of_the_namespace_is_read_after_it() {
+    let store = store();
+    let one = replica(&store, options(), vec![]).await;
+    one.create("n", PolicyPatch::default()).await.unwrap();
+    one.put_in("n", "k", "1").await.unwrap();
+    let before = one.namespace("n").unwrap();
+    one.update("n", None, |_| PolicyPatch { ttl_ms: Some(5000), ..Default::default() }).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    one.get_in("n", "k").await.unwrap();
+    assert_eq!(one.get_in("n", "k").await.unwrap().layer, headwater_cache::Layer::L1);
+    // No notice helps.
+    store.is_link_black.store(true, std::sync::atomic::Ordering::Relaxed);
+    let op = OpAsk::Put { value: bytes("2"), ttl_ms: None, condition: Condition::Any };
+    one.write(&before, vec![headwater_cache::WriteAsk { key: bytes("k"), op }]).await.pop().unwrap().unwrap();
+    assert_eq!(one.get_in("n", "k").await.unwrap().value.as_deref(), Some(&b"2"[..]));
+}

@@ -86,3 +86,26 @@ async fn a_queue_has_a_bound() {
     assert!(results.iter().all(|result| matches!(result, Err(CacheError::QueueFull(_)))), "{results:?}");
     assert!(one.write(&namespace, (0..3).map(ask).collect()).await.iter().all(Result::is_ok));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_queue_holds_up_no_other() {
+    let store = store();
+    let mut declared = queued(PolicyPatch::default());
+    declared.extend(queued(PolicyPatch::default()).into_iter().map(|it| Declared { name: "other".into(), ..it }));
+    let few = headwater_cache::CacheOptions { queue_step_max: 1, ..options() };
+    let one = replica(&store, few, declared).await;
+    store.answer_delay_ms.store(1, std::sync::atomic::Ordering::Relaxed);
+    let long = one.namespace("q").unwrap();
+    let ask = |n: u32| headwater_cache::WriteAsk {
+        key: bytes("k"),
+        op: OpAsk::Put { value: bytes(&n.to_string()), ttl_ms: None, condition: Condition::Any },
+    };
+    for result in one.write(&long, (0..5000).map(ask).collect()).await {
+        result.unwrap();
+    }
+    let op = OpAsk::Put { value: bytes("v"), ttl_ms: None, condition: Condition::Any };
+    let Written::Queued(id) = one.write_in("other", "k", op).await.unwrap() else { panic!("not queued") };
+    let state = one.queued(&one.namespace("other").unwrap(), &id, Duration::from_secs(1)).await.unwrap();
+    assert!(matches!(state, QueuedState::Applied(_)), "{state:?}");
+    assert!(one.usage(&long).await.unwrap().queued_writes > 1000);
+}
