@@ -31,7 +31,8 @@ pub(crate) struct Counts {
     pub(crate) l2_hits: Count,
     pub(crate) loader_hits: Count,
     pub(crate) misses: Count,
-    pub(crate) stale: Count,
+    pub(crate) stale_l1: Count,
+    pub(crate) stale_l2: Count,
     pub(crate) failed: Count,
     pub(crate) collapsed: Count,
     pub(crate) writes: Count,
@@ -83,7 +84,8 @@ pub(crate) fn observe(meter: &Meter, namespaces: &Arc<Namespaces>) {
                     (&counts.l2_hits, "hit", "l2"),
                     (&counts.loader_hits, "hit", "loader"),
                     (&counts.misses, "miss", "l2"),
-                    (&counts.stale, "stale", "l1"),
+                    (&counts.stale_l1, "stale", "l1"),
+                    (&counts.stale_l2, "stale", "l2"),
                     (&counts.failed, "failed", "l2"),
                 ];
                 for (count, outcome, layer) in lines {

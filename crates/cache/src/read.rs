@@ -70,35 +70,34 @@ impl Cache {
         no_cache: bool,
     ) -> Vec<Result<Answer, CacheError>> {
         let ask = Ask { no_cache, lease_ms: None };
-        let mut answers: Vec<Option<Result<Answer, CacheError>>> = Vec::with_capacity(keys.len());
         let mut wanted: Vec<Bytes> = Vec::with_capacity(keys.len());
-        let mut places: Vec<(usize, Forward)> = Vec::with_capacity(keys.len());
-        for (at, key) in keys.iter().enumerate() {
-            answers.push(match namespace.check_key(key) {
-                Err(error) => Some(Err(error)),
-                Ok(()) => match self.look(namespace, key, &ask) {
-                    Look::Answer(answer) => Some(Ok(answer)),
-                    Look::Ask(forward) => {
-                        wanted.push(key.clone());
-                        places.push((at, forward));
-                        None
+        let look = |key: &Bytes| {
+            namespace.check_key(key)?;
+            let look = self.look(namespace, key, &ask);
+            if let Look::Ask(_) = look {
+                wanted.push(key.clone());
+            }
+            Ok(look)
+        };
+        let looks: Vec<Result<Look, CacheError>> = keys.iter().map(look).collect();
+        let mut read = self.batch_from_store(namespace, &wanted, no_cache).await.into_iter();
+        let answer = |(look, key): (Result<Look, CacheError>, &Bytes)| {
+            let answer = match look {
+                Ok(Look::Answer(answer)) => Ok(answer),
+                Ok(Look::Ask(forward)) => match read.next() {
+                    Some(Ok(mut answer)) => {
+                        answer.forward = Some(forward);
+                        Ok(answer)
                     }
+                    Some(Err(error)) => self.stale_if_error(namespace, key, forward, error),
+                    None => Err(CacheError::Internal("a key of a batch has no answer".into())),
                 },
-            });
-        }
-        let read = self.batch_from_store(namespace, &wanted, no_cache).await;
-        for ((at, forward), answer) in places.into_iter().zip(read) {
-            let answer = answer
-                .map(|answer| Answer { forward: Some(forward), ..answer })
-                .or_else(|error| self.stale_if_error(namespace, &keys[at], forward, error));
-            answers[at] = Some(answer);
-        }
-        let missing = || Err(CacheError::Internal("a key of a batch has no answer".into()));
-        let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_or_else(missing)).collect();
-        for answer in &answers {
+                Err(error) => Err(error),
+            };
             namespace.count(answer.as_ref().ok());
-        }
-        answers
+            answer
+        };
+        looks.into_iter().zip(keys).map(answer).collect()
     }
 
     fn look(&self, namespace: &Arc<Namespace>, key: &Bytes, ask: &Ask) -> Look {
@@ -301,7 +300,8 @@ impl Namespace {
             (Outcome::Hit, Layer::L2) => counts.l2_hits.add(1),
             (Outcome::Hit, Layer::Loader) => counts.loader_hits.add(1),
             (Outcome::Miss, _) => counts.misses.add(1),
-            (Outcome::Stale, _) => counts.stale.add(1),
+            (Outcome::Stale, Layer::L1) => counts.stale_l1.add(1),
+            (Outcome::Stale, _) => counts.stale_l2.add(1),
         }
     }
 }
