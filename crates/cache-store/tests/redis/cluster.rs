@@ -147,4 +147,10 @@ async fn a_slot_moves_while_it_is_used() {
         );
     }
     set(&store, &spread, beside, "2").await;
+    // What is no string is no value here too.
+    ask(&mut cluster, to, format!("DEL {}", stored(&space, "0")));
+    ask(&mut cluster, to, format!("RPUSH {} 1", stored(&space, "0")));
+    assert_eq!(value(&store, &space, "0").await, Ok(None));
+    let read = store.batch_get(&space, &["0".into(), "1".into()]).await;
+    assert!(matches!(&read[..], [Ok(None), Ok(Some(_))]), "{read:?}");
 }
