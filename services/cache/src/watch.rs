@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
-use headwater_cache::{Ask, Cache, CacheError, Namespace, Watch, WatchEvent, etag_of};
+use headwater_cache::{Answer, Ask, Cache, CacheError, Layer, Namespace, Outcome, Watch, WatchEvent, etag_of};
 use headwater_contracts::v1::cache as proto;
 use headwater_domain::Reason;
 use headwater_serving::Problem;
@@ -22,6 +22,10 @@ use crate::service::CacheFront;
 const ANSWERS_MAX: usize = 16;
 /// How long to wait before the store is asked again that was away.
 const RETRY: Duration = Duration::from_millis(100);
+/// Keys in a row that may be refused before there is a pause, and pauses of [`RETRY`] at most that one lasts: where the store
+/// refuses all, it is asked seldom.
+const REFUSED_MAX: u32 = 64;
+const REFUSED_PAUSE_MAX: u32 = 8;
 /// Keys of a watch at most whose end is looked for; of others the store's own word is told.
 const ENDS_MAX: usize = 10_000;
 /// How long after its time a key is looked at: the store's clock and ours differ in how they round.
@@ -73,22 +77,35 @@ impl CacheFront {
 
 async fn tell(cache: &Cache, watch: &Watch, asked: &Told, sender: &mpsc::Sender<Result<proto::WatchResponse, Status>>) {
     let mut ends = Ends::default();
+    let mut refused = 0_u32;
     loop {
         let (event, ended) = tokio::select! {
             event = watch.next() => (event, None),
             key = ends.next() => (look(cache, asked, key.clone()).await, Some(key)),
         };
-        let event = match event {
-            Ok(event) => event,
+        let event = match (event, ended) {
+            (Ok(event), _) => {
+                refused = 0;
+                event
+            }
+            (Err(CacheError::Refused(_)), Some(key)) => nothing_at(key),
+            // Of one key as a rule, which waits behind the others of the watch now: those are told first.
+            (Err(CacheError::Refused(_) | CacheError::LoadFailed { .. }), None) => {
+                refused = refused.saturating_add(1);
+                if refused.is_multiple_of(REFUSED_MAX) {
+                    tokio::time::sleep(RETRY * (refused / REFUSED_MAX).min(REFUSED_PAUSE_MAX)).await;
+                }
+                continue;
+            }
             // What is missed meanwhile is told after it.
-            Err(CacheError::Unavailable(_) | CacheError::Refused(_) | CacheError::LoadFailed { .. }) => {
+            (Err(CacheError::Unavailable(_) | CacheError::LoadFailed { .. }), ended) => {
                 if let Some(key) = ended {
                     ends.set(&key, Some(1));
                 }
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
-            Err(error) => {
+            (Err(error), _) => {
                 let _ = sender.send(Err(problem(error).into())).await;
                 return;
             }
@@ -115,6 +132,21 @@ async fn look(cache: &Cache, asked: &Told, key: Bytes) -> Result<WatchEvent, Cac
     let ask = Ask { no_cache: true, lease_ms: None };
     let answer = cache.get(&namespace, &key, &ask).await?;
     Ok(WatchEvent::State { key, answer })
+}
+
+/// That a key has no value that could be read.
+fn nothing_at(key: Bytes) -> WatchEvent {
+    let answer = Answer {
+        value: None,
+        outcome: Outcome::Miss,
+        layer: Layer::L2,
+        forward: None,
+        ttl_ms: None,
+        is_collapsed: false,
+        lease: None,
+        detail: None,
+    };
+    WatchEvent::State { key, answer }
 }
 
 /// When the values that were told of end.

@@ -1,10 +1,15 @@
 //! Watch.
 
+use std::time::Duration;
+
+use headwater_cache::Declared;
 use headwater_contracts::v1::cache::watch_response::Event;
 use headwater_contracts::v1::cache::{DeleteRequest, KeyState, Namespace, SetRequest, WatchRequest, WatchResponse};
+use headwater_testkit::{Options, Redis};
+use tokio::task::block_in_place;
 use tonic::Streaming;
 
-use crate::stage::{Client, Stage, WAIT_MAX, bytes, set};
+use crate::stage::{Client, Setup, Stage, WAIT_MAX, bytes, redis_at, set};
 
 crate::on_every_store!(
     states_are_told_now_and_whenever_they_change,
@@ -92,5 +97,32 @@ async fn a_prefix_is_watched_too(stage: Stage) {
         if state.key == bytes("user:1") && state.value == Some(bytes("y")) {
             break;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_cannot_be_read_do_not_hold_up_the_others() {
+    let redis = block_in_place(|| Redis::start(Options::default())).unwrap();
+    // Keys of another type are no value; of those that the user may not read, Redis refuses to say.
+    redis.ask("ACL SETUSER limited on >correct-horse +@all &* ~test* ~user:list:* ~user:good:*").unwrap();
+    let mut setup = Setup::new("test");
+    setup.declared.push(Declared { store_prefix: Some(bytes::Bytes::new()), ..Declared::new("default") });
+    let url = format!("redis://limited:correct-horse@127.0.0.1:{}", redis.port());
+    let stage = Stage::start(redis_at(&url, Duration::from_secs(3)), setup).await;
+    let client = &mut stage.client().await;
+    let request = WatchRequest { prefix: Some(bytes("user:")), values: true, ..Default::default() };
+    let mut stream = client.watch(request).await.unwrap().into_inner();
+    set(client, "", "user:good:first", "x").await.unwrap();
+    told(&mut stream, "user:good:first", Some("x")).await;
+    for n in 0..30 {
+        redis.ask(&format!("LPUSH user:list:{n} x")).unwrap();
+        redis.ask(&format!("SET user:bad:{n} x")).unwrap();
+    }
+    told(&mut stream, "user:list:29", None).await;
+    for n in 0..20 {
+        let key = format!("user:good:{n}");
+        set(client, "", &key, "y").await.unwrap();
+        let within = tokio::time::timeout(Duration::from_secs(1), told(&mut stream, &key, Some("y")));
+        within.await.expect("told as if there were no other key");
     }
 }
