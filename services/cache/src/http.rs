@@ -21,6 +21,8 @@ use crate::cache_status;
 use crate::problems::problem;
 
 const CACHE_STATUS: &str = "cache-status";
+/// What a JSON body may have.
+const FIELDS: [&str; 4] = ["key", "value", "ttl_ms", "encoding"];
 
 /// What the routes work on.
 struct Routes {
@@ -79,6 +81,11 @@ impl Routes {
         let (key, value, ttl_ms) = match path.strip_prefix('/') {
             None => self.body(&parts.headers, body).await?,
             Some(rest) => {
+                // The value is in the path: one in the body as well would be lost without a word.
+                to_bytes(body, 0).await.map_err(|_| {
+                    let expected = "must be empty where the value is in the path; POST /set takes a body";
+                    Problem::invalid_request("body", "bytes.len", expected)
+                })?;
                 let (key, value) = rest.split_once('/').unwrap_or((rest, ""));
                 if !rest.contains('/') || value.contains('/') {
                     let expected = "must be /set/KEY/VALUE, with %2F for a slash in either";
@@ -120,6 +127,10 @@ impl Routes {
             let expected = format!("must be {{\"key\": …, \"value\": …}} in JSON: {error}");
             Problem::invalid_request("body", "json", expected)
         })?;
+        if let Some(unknown) = object.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+            let expected = format!("is no field of this: there are {}", FIELDS.join(", "));
+            return Err(Problem::invalid_request(unknown.clone(), "map.keys", expected));
+        }
         let is_base64 = match object.get("encoding") {
             None => false,
             Some(encoding) if encoding == "base64" => true,

@@ -265,7 +265,7 @@ settings! {
         /// Keys that one Watch may name at most.
         watch_keys_max: [usize] = "1000", "keys", between(1, 100_000);
         /// Watches at most that are open at a time.
-        watches_max: [usize] = "1000", "watches", between(1, 1_000_000);
+        watches_max: [usize] = "10000", "watches", between(1, 1_000_000);
         /// Namespaces at most.
         namespaces_max: [usize] = "1000", "namespaces", between(1, 100_000);
         /// How often a replica looks for namespaces that others made or changed.

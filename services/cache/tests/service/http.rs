@@ -80,6 +80,9 @@ async fn what_is_wrong_is_told_with_the_field(stage: Stage) {
         ("POST", "/set", json_type, r#"{"key":"k","value":"?","encoding":"base64"}"#, "value"),
         ("POST", "/set", json_type, r#"{"key":"k","value":"v","encoding":"hex"}"#, "encoding"),
         ("POST", "/set", json_type, r#"{"key":"k","value":"v","ttl_ms":0}"#, "ttl_ms"),
+        ("POST", "/set", json_type, r#"{"key":"k","value":"v","ttl":1}"#, "ttl"),
+        ("POST", "/set/k/v", json_type, r#"{"value":"other"}"#, "body"),
+        ("GET", "/set/k/v", "", "w", "body"),
         ("POST", "/set", json_type, r#"{"key":"k","value":"v","ttl_ms":"soon"}"#, "ttl_ms"),
     ] {
         let (status, head, answer) = stage.http(method, path, headers, body).await;

@@ -1,7 +1,11 @@
 //! How much one client may ask for at a time.
 
+use std::net::Ipv4Addr;
+
 use headwater_contracts::v1::cache::{WatchRequest, WatchResponse};
 use headwater_contracts::v1::error::Reason;
+use headwater_serving::Settings;
+use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
 
 use crate::stage::{Client, Setup, Stage, bytes, get, memory, reason, until};
@@ -41,6 +45,30 @@ async fn a_client_that_opens_a_thousand_streams_is_told_and_others_are_served() 
         Err(status) => Err(status.to_string()),
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_client_does_not_take_the_watches_of_all_others() {
+    let mut setup = Setup::new("test");
+    // At a tenth of the defaults.
+    let defaults = Settings::default();
+    setup.settings.rpc.requests_in_flight_max = defaults.rpc.requests_in_flight_max / 10;
+    setup.settings.rpc.requests_in_flight_per_client_max = defaults.rpc.requests_in_flight_per_client_max / 10;
+    setup.options.watches_max = defaults.cache.watches_max / 10;
+    let stage = Stage::start(memory(), setup).await;
+    let mut client = stage.client().await;
+    let mut streams = Vec::new();
+    let refused = loop {
+        match watch(&mut client).await {
+            Ok(stream) => streams.push(stream),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(streams.len(), 100);
+    assert_eq!(reason::<()>(Err(refused)), Reason::Overloaded);
+    let endpoint = Endpoint::from_shared(format!("http://{}", stage.grpc)).unwrap();
+    let channel = endpoint.local_address(Some(Ipv4Addr::new(127, 0, 0, 2).into())).connect().await.unwrap();
+    watch(&mut Client::new(channel)).await.expect("another client may watch");
 }
 
 #[tokio::test(flavor = "multi_thread")]
