@@ -5,9 +5,10 @@ use std::time::Duration;
 const UNITS: [(&str, f64); 5] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
 const SIZES: [(&str, f64); 4] =
     [("B", 1.0), ("KiB", 1024.0), ("MiB", 1024.0 * 1024.0), ("GiB", 1024.0 * 1024.0 * 1024.0)];
+const DURATION_S_MIN: f64 = 0.001;
 const DURATION_S_MAX: f64 = 366.0 * 86_400.0;
 
-/// A duration: `90s`, `5m`, `1h30m`, `1.5h`, `250ms`, `1d`; above 0 and at most a year.
+/// A duration: `90s`, `5m`, `1h30m`, `1.5h`, `250ms`, `1d`; 1 ms at least and a year at most.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = |why: &str| Err(format!("{why}: write a number and ms, s, m, h or d, for example 90s, 5m or 1h30m"));
     let mut rest = text.trim();
@@ -28,8 +29,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         seconds += number * factor;
         rest = after;
     }
-    if !(seconds > 0.0 && seconds <= DURATION_S_MAX) {
-        return Err(format!("{text:?} is not between 0 and a year"));
+    if !(DURATION_S_MIN..=DURATION_S_MAX).contains(&seconds) {
+        return Err(format!("{text:?} is not between 1 ms and a year"));
     }
     Ok(Duration::from_secs_f64(seconds))
 }
@@ -123,6 +124,7 @@ mod tests {
             ("1h30m", 5_400_000),
             ("1.5h", 5_400_000),
             ("250ms", 250),
+            ("1ms", 1),
             (" 24h ", 86_400_000),
         ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
@@ -135,8 +137,9 @@ mod tests {
             ("5minutes", "has an unknown unit"),
             ("m", "\"m\" is no duration"),
             ("-5m", "\"-5m\" is no duration"),
-            ("0s", "is not between 0 and a year"),
-            ("1000d", "is not between 0 and a year"),
+            ("0s", "is not between 1 ms and a year"),
+            ("0.5ms", "is not between 1 ms and a year"),
+            ("1000d", "is not between 1 ms and a year"),
             ("1..5s", "is no duration"),
         ] {
             let error = duration(text).expect_err(text);
