@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use headwater_cache_store::{Notice, StoreError};
 use headwater_planted::Bug;
-use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use crate::cache::Cache;
 
@@ -17,9 +17,11 @@ const NOTICES_MAX: usize = 1024;
 const FOLLOW_RETRY: Duration = Duration::from_millis(20);
 const FOLLOW_RETRY_MAX: Duration = Duration::from_secs(1);
 /// How often the store is asked what it says of itself.
-const CHECK_EVERY: Duration = Duration::from_secs(60);
-/// How soon again while it does not answer.
+const CHECK_EVERY: Duration = Duration::from_secs(5);
+/// How soon again while it does not answer, or calls or the link say that it may not.
 const CHECK_RETRY: Duration = Duration::from_secs(1);
+/// Least time between two looks.
+const CHECK_GAP: Duration = Duration::from_millis(200);
 
 /// What [`Cache::run`] tells of: name of a part, and why it is not as it should be; none where it is.
 pub trait Tell: Fn(&str, Option<String>) + Send + Sync {}
@@ -27,19 +29,20 @@ pub trait Tell: Fn(&str, Option<String>) + Send + Sync {}
 impl<T: Fn(&str, Option<String>) + Send + Sync> Tell for T {}
 
 impl Cache {
-    /// Runs until it is dropped. `tell` is told of the parts `store` (whether it answers) and `link` (whether it tells of
-    /// changes: without it nothing is a hit of L1).
+    /// Runs until it is dropped. `tell` is told of the parts `store` (whether it answers), `store's state` (whether it is as
+    /// the cache needs it) and `link` (whether it tells of changes: without it nothing is a hit of L1).
     pub async fn run(&self, tell: impl Tell) {
+        let lost_link = Notify::new();
         tokio::join!(
-            self.notice_changes(&tell),
+            self.notice_changes(&tell, &lost_link),
             self.tell_ranks(),
             self.apply_queues(),
             self.follow_namespaces(),
-            self.look_after_store(&tell),
+            self.look_after_store(&tell, &lost_link),
         );
     }
 
-    async fn notice_changes(&self, tell: &impl Tell) {
+    async fn notice_changes(&self, tell: &impl Tell, lost_link: &Notify) {
         let mut retry = FOLLOW_RETRY;
         let prefixes = self.namespaces().prefixes();
         loop {
@@ -60,6 +63,7 @@ impl Cache {
             let (error, ()): (StoreError, ()) = tokio::join!(following, taking);
             self.coherence().begin_epoch();
             tell("link", Some(error.to_string()));
+            lost_link.notify_one();
             retry = if is_told { FOLLOW_RETRY } else { (retry * 2).min(FOLLOW_RETRY_MAX) };
             sleep(retry).await;
         }
@@ -124,7 +128,7 @@ impl Cache {
         }
     }
 
-    async fn look_after_store(&self, tell: &impl Tell) {
+    async fn look_after_store(&self, tell: &impl Tell, lost_link: &Notify) {
         let mut told: HashSet<String> = HashSet::new();
         loop {
             let pause = match self.store().check().await {
@@ -133,12 +137,13 @@ impl Cache {
                         tracing::info!(durability = info.durability, "the cache's store");
                         self.set_durability(info.durability);
                     }
-                    for doubt in info.doubts {
+                    for doubt in &info.doubts {
                         if told.insert(doubt.clone()) {
                             tracing::warn!("{doubt}");
                         }
                     }
                     tell("store", None);
+                    tell("store's state", Some(info.doubts.join("; ")).filter(|doubts| !doubts.is_empty()));
                     CHECK_EVERY
                 }
                 Err(error) => {
@@ -146,7 +151,24 @@ impl Cache {
                     CHECK_RETRY
                 }
             };
-            sleep(pause).await;
+            self.pause_looking(pause, lost_link).await;
+        }
+    }
+
+    /// Waits so long, or until calls or the link say that the store may be away.
+    async fn pause_looking(&self, pause: Duration, lost_link: &Notify) {
+        let until = Instant::now() + pause;
+        sleep(CHECK_GAP).await;
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return,
+                () = lost_link.notified() => return,
+                () = sleep(CHECK_RETRY) => {
+                    if self.is_store_away() {
+                        return;
+                    }
+                }
+            }
         }
     }
 

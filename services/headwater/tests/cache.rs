@@ -16,6 +16,7 @@ use headwater_testkit::{Options, REDIS, Redis, require, unique};
 use serde_json::Value;
 use support::calls::reason;
 use support::process::{Headwater, command, run, text};
+use support::stage::{mended, trouble};
 use support::within;
 use tokio::task::block_in_place;
 use tonic::transport::Channel;
@@ -23,6 +24,12 @@ use tonic::transport::Channel;
 const READY_MAX: Duration = Duration::from_secs(20);
 const SEEN_MAX: Duration = Duration::from_secs(5);
 const END_MAX: Duration = Duration::from_secs(10);
+/// How soon an outage of Redis, and its end, are shown.
+const TOLD_MAX: Duration = Duration::from_secs(3);
+/// How soon it is shown what Redis says of itself: it is asked every five seconds.
+const STATE_MAX: Duration = Duration::from_secs(8);
+/// What `/readyz` may show of the cache.
+const TROUBLES: [&str; 3] = ["cache: store", "cache: link", "cache: store's state"];
 
 type Cache = CacheServiceClient<Channel>;
 
@@ -175,6 +182,33 @@ async fn a_redis_that_is_not_there_is_waited_for_and_told() {
     assert_eq!(status, 503, "{body}");
     headwater.signal("TERM");
     assert!(headwater.ended(END_MAX).await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ails_redis_is_shown_soon_and_only_as_long_as_it_does() {
+    let mut redis = block_in_place(|| Redis::start(Options::default())).unwrap();
+    let mut command = command(&["serve", "--role", "cache"]);
+    command.env("REDIS_PORT", redis.port().to_string());
+    let headwater = Headwater::launch(command).await;
+    headwater.ready(READY_MAX).await;
+    for name in TROUBLES {
+        mended(&headwater, TOLD_MAX, name).await;
+    }
+    redis.kill().unwrap();
+    for name in ["cache: store", "cache: link"] {
+        trouble(&headwater, TOLD_MAX, name).await;
+    }
+    assert_eq!(headwater.get("/readyz").await.unwrap().0, 200, "an outage later on is no ground to stop serving");
+    redis.restart().unwrap();
+    for name in TROUBLES {
+        mended(&headwater, TOLD_MAX, name).await;
+    }
+    // Of a primary that is not there: it takes no writes.
+    redis.ask("REPLICAOF 127.0.0.1 1").unwrap();
+    let told = trouble(&headwater, STATE_MAX, "cache: store's state").await;
+    assert!(told.contains("takes no writes"), "{told}");
+    redis.ask("REPLICAOF NO ONE").unwrap();
+    mended(&headwater, STATE_MAX, "cache: store's state").await;
 }
 
 #[tokio::test]
