@@ -116,6 +116,26 @@ impl RedisCluster {
         }
     }
 
+    /// Waits until a node's replica has what the node has now: what is written is acknowledged before that. (WAIT would tell it
+    /// only to the connection that wrote.)
+    ///
+    /// # Errors
+    /// Where the replica is none of it, or that takes longer than 30 s.
+    pub fn await_replica(&self, primary: usize, replica: usize) -> Result<()> {
+        let offset = |node: usize, field: &str| -> Result<u64> {
+            let info = self.nodes[node].ask("INFO replication")?.unwrap_or_default();
+            let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            Ok(line.with_context(|| format!("node {node} tells no {field}"))?.trim().parse()?)
+        };
+        let written = offset(primary, "master_repl_offset")?;
+        let deadline = Instant::now() + CLUSTER_WITHIN;
+        while offset(replica, "slave_repl_offset")? < written {
+            ensure!(Instant::now() < deadline, "the replica has not caught up within {} s", CLUSTER_WITHIN.as_secs());
+            std::thread::sleep(POLL_EVERY);
+        }
+        Ok(())
+    }
+
     /// Waits until every node says that all slots are served and knows all nodes.
     ///
     /// # Errors

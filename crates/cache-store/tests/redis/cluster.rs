@@ -67,7 +67,7 @@ async fn a_replica_takes_over_and_the_other_nodes_go_on() {
     let slot = slot_of(&mut cluster, &stored(&slotted, "a"));
     let dead = cluster.primary_of(slot).unwrap();
     // What was acknowledged a moment ago may be lost with the primary; this is not about that.
-    cluster.nodes()[dead].ask("WAIT 1 5000").unwrap();
+    cluster.await_replica(dead, dead + 3).unwrap();
     cluster.nodes()[dead].kill().unwrap();
 
     // Those who follow are told at once that they may miss something.
