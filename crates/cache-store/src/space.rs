@@ -20,6 +20,9 @@ pub struct Space {
     pub kept_stale_ms: u64,
     /// Queued writes that may wait, at most.
     pub queue_max: u64,
+    /// Which revision of the namespace this is, from 1; 0 where the settings say it, the same on every replica. The newest
+    /// revision of a ranked namespace that a store was shown says its capacity, whatever older ones say.
+    pub revision: u64,
 }
 
 /// Where the keys of a namespace lie.
@@ -41,7 +44,7 @@ pub enum Layout {
 
 impl Space {
     /// A namespace whose keys all begin with `root`, with the layout; nothing refused, nothing kept stale, a queue of
-    /// 10,000. `root` has no brace, and is the same for all namespaces of a store.
+    /// 10,000, as settings say it. `root` has no brace, and is the same for all namespaces of a store.
     pub fn new(root: &str, name: &str, layout: Layout) -> Self {
         let prefix = match layout {
             Layout::Spread => format!("{}{name}:", Self::values(root)),
@@ -55,6 +58,7 @@ impl Space {
             is_overwrite_refused: false,
             kept_stale_ms: 0,
             queue_max: 10_000,
+            revision: 0,
         }
     }
 

@@ -193,7 +193,8 @@ impl Namespaces {
         loader: Option<Arc<dyn Loader>>,
     ) -> Result<Namespace, CacheError> {
         let policy = self.policy(&patch)?;
-        let space = policy.space(&self.root, name, store_prefix.as_ref());
+        let mut space = policy.space(&self.root, name, store_prefix.as_ref());
+        space.revision = revision.max(0).cast_unsigned();
         if store_prefix.is_some() && space.layout != headwater_cache_store::Layout::Spread {
             return Err(CacheError::NamespaceFixed(format!(
                 "the namespace {name:?} has a store_prefix, which goes neither with eviction by rank nor with queued writes"

@@ -22,6 +22,8 @@ pub(super) struct State {
     uses_count: u64,
     ends: BTreeSet<(i64, Part, Bytes)>,
     pub(super) ranks: HashMap<SpaceId, Ranks>,
+    /// Of ranked namespaces that were made at run time: the newest revision, and what it says of the capacity.
+    capacities: HashMap<SpaceId, (u64, u64)>,
     pub(super) queues: HashMap<SpaceId, Queue>,
     namespaces: BTreeMap<String, (i64, Bytes)>,
     pub(super) followers: Followers,
@@ -41,6 +43,7 @@ impl State {
             uses_count: 0,
             ends: BTreeSet::new(),
             ranks: HashMap::new(),
+            capacities: HashMap::new(),
             queues: HashMap::new(),
             namespaces: BTreeMap::new(),
             followers: Followers::default(),
@@ -215,7 +218,7 @@ impl State {
 
     /// Raises the rank of a fresh value that is read. One that came past this namespace becomes a member with it.
     fn note_read(&mut self, space: &Space, stored: &Bytes) {
-        let Layout::Ranked { entries_max } = space.layout else { return };
+        let Some(entries_max) = self.entries_max(space) else { return };
         if !self.raise(space, stored, 1) {
             self.evict(space, entries_max.saturating_sub(1), usize::MAX);
             let member = self.new_member(space, 1);
@@ -265,10 +268,24 @@ impl State {
     }
 
     pub(super) fn shrink(&mut self, space: &Space, steps_max: usize) -> u64 {
-        match space.layout {
-            Layout::Ranked { entries_max } => self.evict(space, entries_max, steps_max),
-            Layout::Spread | Layout::Slot => 0,
+        match self.entries_max(space) {
+            Some(entries_max) => self.evict(space, entries_max, steps_max),
+            None => 0,
         }
+    }
+
+    /// How many entries a ranked namespace may have: as the newest revision says that was seen.
+    pub(super) fn entries_max(&mut self, space: &Space) -> Option<u64> {
+        let Layout::Ranked { entries_max } = space.layout else { return None };
+        let entries_max = entries_max.max(1);
+        if space.revision == 0 {
+            return Some(entries_max);
+        }
+        let newest = self.capacities.entry(space_id(space)).or_insert((space.revision, entries_max));
+        if newest.0 < space.revision {
+            *newest = (space.revision, entries_max);
+        }
+        Some(if newest.0 == space.revision { entries_max } else { newest.1 })
     }
 
     /// Forgets what is at keys with the prefix, so many from one on: how many values, and where to go on.

@@ -97,7 +97,7 @@ impl State {
         let is_member = member.is_some() || matches!(space.layout, Layout::Ranked { .. });
         let member_bytes = u64::from(is_member) * MEMBER_BYTES;
         self.check_room(RECORD_BYTES + member_bytes + (stored.len() + bytes.len()) as u64, 0)?;
-        if let Layout::Ranked { entries_max } = space.layout
+        if let Some(entries_max) = self.entries_max(space)
             && (!existed || member.as_ref().is_none_or(|member| member.of != space_id(space)))
         {
             // What is stale there does not count, and makes room itself.

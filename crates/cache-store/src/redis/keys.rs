@@ -62,9 +62,10 @@ impl<'a> Keys<'a> {
         self.own("h")
     }
 
-    /// The index of a ranked layout: keys by rank, their insertion numbers, when they expire, and the last number.
-    pub(super) fn index(&self) -> [String; 4] {
-        [self.own("r"), self.own("i"), self.own("e"), self.own("n")]
+    /// The index of a ranked layout: keys by rank, their insertion numbers, when they expire, the last number, and the
+    /// capacity that holds for every replica.
+    pub(super) fn index(&self) -> [String; 5] {
+        [self.own("r"), self.own("i"), self.own("e"), self.own("n"), self.own("c")]
     }
 
     /// The slot of everything that is not a value or beside one.
@@ -91,7 +92,7 @@ impl<'a> Keys<'a> {
         call.arg(self.space.kept_stale_ms.min(super::TIME_MAX_MS));
         call.arg(u8::from(self.space.is_overwrite_refused));
         match self.entries_max() {
-            Some(entries_max) => call.arg(entries_max).arg(&self.space.prefix[..]),
+            Some(entries_max) => call.arg(format!("{entries_max} {}", self.space.revision)).arg(&self.space.prefix[..]),
             None => call.arg("0").arg(""),
         };
     }

@@ -62,7 +62,7 @@ pub(super) async fn shrink(router: &Router, space: &Space) -> Result<u64, StoreE
 
 pub(super) async fn held(router: &Router, space: &Space) -> Result<Held, StoreError> {
     let keys = Keys::of(space);
-    let [reads, _, times, _] = keys.index();
+    let [reads, _, times, ..] = keys.index();
     let mut commands = vec![cmd("XLEN").arg(keys.queue()).take()];
     if keys.entries_max().is_some() {
         let mut time = Fields::new(router.run(Call::read(keys.own_slot(), vec![cmd("TIME")])).await?).list()?;

@@ -114,6 +114,7 @@ suite! {
     ranked::a_key_that_was_deleted_past_the_cache_is_forgotten,
     ranked::what_was_put_past_the_cache_is_a_member_once_it_is_read,
     ranked::a_lower_capacity_is_held_after_shrinking,
+    ranked::the_newest_revision_says_the_capacity,
     ranked::a_capacity_of_one_holds_the_last,
     ranked::namespaces_are_ranked_apart,
     queue::writes_are_applied_in_order,

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::join_all;
-use headwater_cache_store::{Condition, Done, Layout, Op, Space, Write};
+use headwater_cache_store::{Condition, Done, Holder, Layout, Op, Space, Write};
 use tokio::time::sleep;
 
 use crate::world::{LONG_MS, World, add, done, put, put_if, refusal, write};
@@ -300,6 +300,47 @@ pub(crate) async fn a_lower_capacity_is_held_after_shrinking(world: &World) {
     let lowest = Space { layout: Layout::Ranked { entries_max: 1 }, ..space };
     assert_eq!(world.put(&lowest, "new", "1").await, Done { evicted: 3, ..Done::default() }, "{}", world.name);
     assert_eq!(world.held(&lowest).await.entries, Some(1), "{}", world.name);
+}
+
+pub(crate) async fn the_newest_revision_says_the_capacity(world: &World) {
+    let of_revision = |space: &Space, revision, entries_max| Space {
+        revision,
+        layout: Layout::Ranked { entries_max },
+        ..space.clone()
+    };
+    let old = of_revision(&of(world, 1), 1, 6);
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        world.put(&old, key, "1").await;
+    }
+    // One replica lowers it; the other does not know yet, and holds it all the same: by a write, a read of what came past
+    // the cache, a queued write, and by shrinking.
+    let lower = of_revision(&old, 2, 3);
+    assert_eq!(world.store.shrink(&lower).await, Ok(3), "{}", world.name);
+    for key in ["g", "h"] {
+        let written = world.other.write(&old, &[write(key, put("1"))]).await.pop().unwrap().unwrap();
+        assert_eq!(done(written).evicted, 1, "{}", world.name);
+        assert_eq!(world.held(&old).await.entries, Some(3), "{}", world.name);
+    }
+    assert!(!done(world.write(&world.straight(&old), "past", put("1")).await).existed, "{}", world.name);
+    assert!(world.other.get(&old, b"past", None).await.unwrap().entry.is_some(), "{}", world.name);
+    assert_eq!(world.held(&old).await.entries, Some(3), "{}", world.name);
+    world.other.enqueue(&old, &[write("queued", put("1"))]).await.unwrap();
+    let holder = Holder { id: "one".into(), lease_ms: LONG_MS };
+    world.other.apply_queued(&old, &holder, 10).await.unwrap();
+    assert_eq!(world.held(&old).await.entries, Some(3), "{}", world.name);
+    assert_eq!(world.other.shrink(&old).await, Ok(0), "{}", world.name);
+    // One raises it by an insert, and the other goes by that too.
+    let higher = of_revision(&old, 10, 5);
+    for (space, entries) in [(&higher, 4), (&lower, 5), (&old, 5)] {
+        assert!(!world.put(space, &format!("of {}", space.revision), "1").await.existed, "{}", world.name);
+        assert_eq!(world.held(space).await.entries, Some(entries), "{}", world.name);
+    }
+    // Flushing forgets values, not this.
+    world.store.flush(&higher).await.unwrap();
+    for key in ["a", "b", "c", "d", "e", "f", "g"] {
+        world.put(&old, key, "1").await;
+    }
+    assert_eq!(world.held(&old).await.entries, Some(5), "{}", world.name);
 }
 
 pub(crate) async fn a_capacity_of_one_holds_the_last(world: &World) {

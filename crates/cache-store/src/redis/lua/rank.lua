@@ -29,21 +29,36 @@ local function leave(member)
   unlist(member)
 end
 
--- Lets entries leave until one more has room: what has expired, then the lowest rank, the oldest among equals. Never the
--- entry that is written. Answers how many left.
-local function make_room(own)
-  local count = redis.call('ZCARD', space.reads)
+-- How many entries there may be: as the newest revision says that any replica wrote down. One that knows no older one writes
+-- down its own; one that does not know the newest yet goes by it all the same.
+local function entries_max()
+  if space.revision == 0 then return space.max end
+  local kept = redis.pcall('GET', space.capacity)
+  local revision, max = string.match(type(kept) == 'string' and kept or '', '^(%d+) (%d+)$')
+  if revision and tonumber(revision) > space.revision then return tonumber(max) end
+  if not revision or tonumber(revision) < space.revision then
+    -- It fails where memory is used up, and so does the insert then.
+    redis.pcall('SET', space.capacity, whole(space.revision) .. ' ' .. whole(space.max))
+  end
+  return space.max
+end
+
+-- Lets entries leave until there are no more than may be, and room for `new` more: what has expired, then the lowest rank,
+-- the oldest among equals. Never the entry that is written. Answers how many left.
+local function make_room(own, new)
+  local count = redis.call('ZCARD', space.reads) + new
   if own then count = count - 1 end
-  if count < space.max then return 0 end
+  local max = entries_max()
+  if count <= max then return 0 end
   local left = 0
   for _, member in ipairs(redis.call('ZRANGE', space.times, '-inf', whole(now_ms()), 'BYSCORE', 'LIMIT', 0, LEAVE_MAX)) do
-    if count < space.max then return left end
+    if count <= max then return left end
     if member ~= own then
       leave(member)
       left, count = left + 1, count - 1
     end
   end
-  if count >= space.max then
+  if count > max then
     local seen = redis.call('ZRANGE', space.reads, 0, 0)
     for _, member in ipairs(redis.call('ZRANDMEMBER', space.reads, LOOK_MAX)) do seen[#seen + 1] = member end
     local gone = {}
@@ -55,7 +70,7 @@ local function make_room(own)
       end
     end
   end
-  while count >= space.max and left < LEAVE_MAX do
+  while count > max and left < LEAVE_MAX do
     local lowest = redis.call('ZRANGE', space.reads, 0, 1)
     local member = lowest[1]
     if member == own then member = lowest[2] end
@@ -88,7 +103,7 @@ end
 local function prepare(key, is_fresh)
   local was = member_of(key)
   if was and is_fresh then return 0, was end
-  return make_room(was), was
+  return make_room(was, 1), was
 end
 
 -- Lists a key that was written, as prepared.
@@ -102,7 +117,7 @@ local function raise(key, reads, ttl)
   if member then
     redis.call('ZINCRBY', space.reads, reads, member)
   else
-    make_room(nil)
+    make_room(nil, 1)
     list(key, nil, ttl, reads)
   end
 end

@@ -5,12 +5,5 @@ for at = 1, #step[2], 2 do
   if redis.call('EXISTS', space.values .. step[2][at]) == 0 then unlist(step[2][at + 1] .. step[2][at]) end
 end
 local left = 0
-local count = redis.call('ZCARD', space.reads)
-if step[1] == '0' and count > space.max then
-  -- One more than may be has room.
-  space.max = space.max + 1
-  left = make_room(nil)
-  space.max = space.max - 1
-  count = redis.call('ZCARD', space.reads)
-end
-return { step[1], left, count > space.max and 1 or 0 }
+if step[1] == '0' then left = make_room(nil, 0) end
+return { step[1], left, redis.call('ZCARD', space.reads) > entries_max() and 1 or 0 }

@@ -1,11 +1,14 @@
 -- What a script knows of the namespace: ARGV[1] how long values are kept stale (ms), ARGV[2] whether fresh values stay,
--- ARGV[3] how many entries there may be where it is ranked (0: it is not), ARGV[4] what its values' keys begin with then.
--- The keys of the index are the last four then: reads, insertion numbers, times of expiry, the last number.
+-- ARGV[3] how many entries there may be where it is ranked, a blank, and which revision of the namespace says so (0: the
+-- settings do); `0` alone where it is not. ARGV[4] what its values' keys begin with then.
+-- The keys of the index are the last five then: reads, insertion numbers, times of expiry, the last number, the capacity.
 local space = { kept = tonumber(ARGV[1]), refuses = ARGV[2] == '1' }
 if ARGV[3] ~= '0' then
-  space.max = tonumber(ARGV[3])
   space.values = ARGV[4]
-  space.reads, space.numbers, space.times, space.last = KEYS[#KEYS - 3], KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
+  local max, revision = string.match(ARGV[3], '^(%d+) (%d+)$')
+  space.max, space.revision = tonumber(max), tonumber(revision)
+  space.reads, space.numbers, space.times = KEYS[#KEYS - 4], KEYS[#KEYS - 3], KEYS[#KEYS - 2]
+  space.last, space.capacity = KEYS[#KEYS - 1], KEYS[#KEYS]
 end
 
 local function whole(number)
