@@ -1,0 +1,144 @@
+"""headwater-consume-transactions."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from headwater.transactions import failure
+from headwater.transactions.consumer import BATCH_RECORDS_MAX, TransactionConsumer
+from headwater.transactions.failure import Failure, WrongUsage
+from headwater.transactions.kafka import StopSignal
+from headwater.transactions.produce import positive, seconds
+from headwater.transactions.state import State
+from headwater.transactions.tally import Batch, Tally
+from headwater.transactions.units import shown
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code."""
+    flags = _parser().parse_args(arguments)
+    try:
+        return _run(flags)
+    except Failure as error:
+        print(f"headwater-consume-transactions: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+
+
+def _run(flags: argparse.Namespace) -> int:
+    stop = StopSignal()
+    began = time.monotonic()
+    state = State(flags.state, flags.group, flags.topic) if flags.state else None
+    consumer = TransactionConsumer(
+        flags.broker,
+        flags.schema_registry,
+        flags.topic,
+        flags.group,
+        state=state,
+        begin=flags.begin,
+        timeout_s=flags.timeout,
+        given=flags.setting,
+    )
+    try:
+        _consume(consumer, stop, flags)
+    finally:
+        # Also where something is away: what was counted is shown.
+        consumer.close()
+        sums = state.sums() if state else consumer.tally.sums
+        _print_table(sums)
+        _print_summary(consumer.tally, sums, time.monotonic() - began, flags.summary)
+        if state:
+            state.close()
+    return failure.DONE
+
+
+def _consume(consumer: TransactionConsumer, stop: StopSignal, flags: argparse.Namespace) -> None:
+    began = time.monotonic()
+    last_record_at: float | None = None
+    while not stop.is_set():
+        left = BATCH_RECORDS_MAX if flags.count is None else flags.count - consumer.tally.records
+        if left <= 0:
+            return
+        batch = consumer.step(left)
+        now = time.monotonic()
+        if batch is not None:
+            last_record_at = now
+            for _, text in batch.skipped:
+                print(text, file=sys.stderr)  # noqa: T201
+            if not flags.quiet:
+                _print_lines(batch, consumer.tally)
+        elif flags.idle_exit is not None:
+            since = last_record_at or consumer.assigned_at()
+            # A group that gives out nothing within the timeout is idle too.
+            idle_s = now - since if since is not None else now - began - flags.timeout
+            if idle_s >= flags.idle_exit:
+                return
+
+
+def _print_lines(batch: Batch, tally: Tally) -> None:
+    """One line for each record: the account, and its sum so far."""
+    base = {account: tally.sums[account][0] - cents for account, (cents, _) in batch.added.items()}
+    sys.stdout.write("".join([f"({account}, {shown(base[account] + cents)})\n" for account, cents in batch.lines]))
+    sys.stdout.flush()
+
+
+def _print_table(sums: dict[str, tuple[int, int]]) -> None:
+    rows = [(account, str(count), shown(cents)) for account, (cents, count) in sorted(sums.items())]
+    total = (
+        "total",
+        str(sum(count for _, count in sums.values())),
+        shown(sum(cents for cents, _ in sums.values())),
+    )
+    table = [("account", "count", "sum"), *rows, total]
+    wide = [max(len(row[column]) for row in table) for column in range(3)]
+    for account, count, cents in table:
+        print(f"{account:<{wide[0]}}  {count:>{wide[1]}}  {cents:>{wide[2]}}")  # noqa: T201
+    sys.stdout.flush()
+
+
+def _print_summary(tally: Tally, sums: dict[str, tuple[int, int]], seconds_taken: float, path: str | None) -> None:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(tally.skipped.items())) or "none"
+    print(  # noqa: T201
+        f"{tally.counted} of {tally.records} records counted in {seconds_taken:.1f} s; skipped: {reasons};"
+        f" {tally.newer_fields} with newer fields",
+        file=sys.stderr,
+    )
+    if path is None:
+        return
+    summary = {
+        "records": tally.records,
+        "counted": tally.counted,
+        "skipped": dict(tally.skipped),
+        "newer_fields": tally.newer_fields,
+        "sums": {account: shown(cents) for account, (cents, _) in sorted(sums.items())},
+        "seconds": round(seconds_taken, 3),
+    }
+    try:
+        Path(path).write_text(json.dumps(summary) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WrongUsage(f"--summary {path}: cannot be written: {error.strerror}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headwater-consume-transactions", description="Sums a topic's transactions by account.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("-b", "--broker", required=True, metavar="HOST:PORT", help="brokers to begin with, separated by commas")
+    add("-s", "--schema-registry", required=True, metavar="URL", help="name:password@ before the host where it asks")
+    add("-t", "--topic", required=True)
+    add("-g", "--group", required=True, help="the consumer group; its members share the partitions")
+    add("--state", metavar="FILE", help="SQLite file with sums and offsets: nothing is lost or counted twice")
+    add("--from", dest="begin", choices=("earliest", "latest"), default="earliest", help="for a group without offsets")
+    add("--idle-exit", type=seconds, metavar="S", help="ends after so long without a record")
+    add("--count", type=positive, metavar="N", help="ends after so many records")
+    add("--timeout", type=seconds, default=30.0, metavar="S", help="longest wait for broker or registry [30]")
+    add("-X", dest="setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of librdkafka")
+    add("--quiet", action="store_true", help="no line for each record")
+    add("--summary", metavar="FILE", help="writes what was counted as JSON")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

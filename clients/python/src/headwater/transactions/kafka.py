@@ -1,0 +1,85 @@
+"""What producer and consumer share of Kafka: settings, and seeing that broker and topic are there."""
+
+import signal
+import threading
+from collections.abc import Sequence
+from types import FrameType
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from headwater.transactions.failure import Failure, WrongUsage
+
+Settings = dict[str, str | int | float | bool]
+_ASKED_FOR_S_MIN = 1.0
+_QUIET = {"log_level": 0}
+
+
+def settings(broker: str, fixed: Settings, given: Sequence[str]) -> Settings:
+    """The client's settings: ours, and over them those of `-X name=value`."""
+    made: Settings = {"bootstrap.servers": broker, "client.id": "headwater-python", **_QUIET, **fixed}
+    for setting in given:
+        name, equals, value = setting.partition("=")
+        if not equals or not name:
+            raise WrongUsage(f"-X {setting}: write it as name=value")
+        made[name.strip()] = value
+    return made
+
+
+def see_topic(broker: str, topic: str, timeout_s: float, given: Sequence[str]) -> int:
+    """The topic's number of partitions. Asked for through the admin API, which makes no topics."""
+    try:
+        admin = AdminClient(settings(broker, {}, [one for one in given if one.startswith(_CONNECTION)]))
+    except KafkaException as error:
+        raise WrongUsage(f"-X: {error.args[0].str()}") from error
+    try:
+        future = admin.describe_topics(TopicCollection([topic]), request_timeout=max(timeout_s, _ASKED_FOR_S_MIN))[
+            topic
+        ]
+        return len(future.result(timeout_s + _ASKED_FOR_S_MIN).partitions)
+    except KafkaException as error:
+        code = error.args[0].code()
+        if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_EXCEPTION):
+            raise Failure(
+                f"the broker {broker} has no topic '{topic}': start the platform, which makes it, or make it;"
+                " and see that --topic is right"
+            ) from error
+        raise away(broker, timeout_s, error.args[0]) from error
+    except ValueError as error:
+        raise WrongUsage(f"--topic '{topic}': {error}") from error
+    except TimeoutError as error:
+        raise away(broker, timeout_s, None) from error
+
+
+# Only these of -X matter to a client that asks for a topic; others belong to producer or consumer.
+_CONNECTION = ("security.", "ssl.", "sasl.", "socket.", "broker.address", "enable.ssl", "client.id", "debug")
+
+
+def away(broker: str, timeout_s: float, error: KafkaError | None) -> Failure:
+    """Nobody answers at the broker's address."""
+    detail = f" ({error.str()})" if error is not None else ""
+    return Failure(
+        f"the broker {broker} does not answer, tried for {timeout_s:g} s{detail}:"
+        " see that it runs and that --broker is right"
+    )
+
+
+class StopSignal:
+    """Set by Ctrl-C and SIGTERM; a second one ends the program at once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._event.set()
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        return self._event.is_set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits, and tells whether to stop."""
+        return self._event.wait(timeout_s)

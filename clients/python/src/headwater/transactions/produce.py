@@ -1,0 +1,141 @@
+"""headwater-produce-transactions."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from headwater.event.v1.transaction_pb2 import Transaction
+from headwater.transactions import failure, records
+from headwater.transactions.failure import Failure, WrongUsage
+from headwater.transactions.kafka import StopSignal
+from headwater.transactions.made_up import made_up
+from headwater.transactions.producer import TransactionProducer
+
+_PROGRESS_EVERY_S = 1.0
+_PAUSE_S_MIN = 0.001
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code."""
+    flags = _parser().parse_args(arguments)
+    try:
+        return _run(flags)
+    except Failure as error:
+        print(f"headwater-produce-transactions: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+
+
+def _run(flags: argparse.Namespace) -> int:
+    stop = StopSignal()
+    items: Iterator[Transaction | records.BadLineError]
+    items = records.read(flags.input) if flags.input else made_up(flags.count, flags.customers, flags.seed)
+    # Opens the file: what is wrong with it as a whole is said before anybody is asked for anything.
+    first = next(items, None)
+    began = time.monotonic()
+    producer = TransactionProducer(
+        flags.broker, flags.schema_registry, flags.topic, timeout_s=flags.timeout, given=flags.setting
+    )
+    refused = 0
+    progress_at = began + _PROGRESS_EVERY_S
+    try:
+        for item in chain([first] if first is not None else [], items):
+            if stop.is_set():
+                break
+            if isinstance(item, records.BadLineError):
+                refused += 1
+                _say(str(item))
+                continue
+            producer.send(item)
+            if flags.rate:
+                _keep_pace(producer.sent, flags.rate, began, stop)
+            if producer.sent % 256 == 0 and time.monotonic() >= progress_at:
+                progress_at += _PROGRESS_EVERY_S
+                if not flags.quiet:
+                    _say(f"{producer.sent} sent, {producer.acknowledged()} acknowledged")
+        producer.flush()
+    finally:
+        seconds = time.monotonic() - began
+        summary = {
+            "sent": producer.acknowledged(),
+            "refused": refused,
+            "seconds": round(seconds, 3),
+            "schema_id": producer.schema_id,
+        }
+        if flags.summary:
+            _write_summary(flags.summary, summary)
+    if not flags.quiet:
+        _say(f"{producer.sent} transactions sent to '{flags.topic}' in {seconds:.1f} s, {refused} refused")
+    return failure.REFUSED_INPUT if refused else failure.DONE
+
+
+def _keep_pace(sent: int, rate: float, began: float, stop: StopSignal) -> None:
+    ahead_s = sent / rate - (time.monotonic() - began)
+    if ahead_s > _PAUSE_S_MIN:
+        stop.wait(ahead_s)
+
+
+def _write_summary(path: str, summary: dict[str, object]) -> None:
+    try:
+        Path(path).write_text(json.dumps(summary) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WrongUsage(f"--summary {path}: cannot be written: {error.strerror}") from error
+
+
+def _say(sentence: str) -> None:
+    print(sentence, file=sys.stderr)  # noqa: T201
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headwater-produce-transactions", description="Sends transactions to a topic.", allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("-b", "--broker", required=True, metavar="HOST:PORT", help="brokers to begin with, separated by commas")
+    add("-s", "--schema-registry", required=True, metavar="URL", help="name:password@ before the host where it asks")
+    add("-t", "--topic", required=True)
+    add("-i", "--input", metavar="FILE", help="CSV (*.csv) or NDJSON; - is stdin. Without it they are made up")
+    add("--count", type=not_negative, default=1000, help="how many are made up [1000]")
+    add("--customers", type=positive, default=20, help="over how many accounts [20]")
+    add("--rate", type=rate, default=0.0, help="records a second at most; 0 is as fast as possible [0]")
+    add("--seed", type=int, help="the same one makes the same accounts, references and amounts")
+    add("--timeout", type=seconds, default=30.0, metavar="S", help="longest wait for broker or registry [30]")
+    add("-X", dest="setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of librdkafka")
+    add("--quiet", action="store_true", help="no progress")
+    add("--summary", metavar="FILE", help="writes what was done as JSON")
+    return parser
+
+
+def positive(text: str) -> int:
+    """A number of at least 1."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value
+
+
+def not_negative(text: str) -> int:
+    """A number of at least 0."""
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def rate(text: str) -> float:
+    """A finite number of at least 0."""
+    if not 0 <= (value := float(text)) < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a rate of 0 or more")
+    return value
+
+
+def seconds(text: str) -> float:
+    """A time above 0, at most a day."""
+    if not 0 < (value := float(text)) <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text} is not a time between 0 and 86400 s")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

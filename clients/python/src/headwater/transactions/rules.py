@@ -1,0 +1,50 @@
+"""The contract's rules for a transaction, as the platform checks them (proto/headwater/event/v1/transaction.proto)."""
+
+from math import isfinite
+
+from headwater.event.v1.transaction_pb2 import Transaction
+from headwater.transactions.units import cents_of
+
+FULL_NAME = Transaction.DESCRIPTOR.full_name
+TRANSACTION_ID_CHARS_MAX = 128
+ACCOUNT_NUMBER_CHARS_MAX = 64
+REFERENCE_CHARS_MAX = 256
+_SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799
+_NANOS_MAX = 999_999_999
+
+
+class RuleBrokenError(ValueError):
+    """A transaction that the platform would not count."""
+
+    def __init__(self, reason: str, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.reason = reason
+
+
+def checked_cents(transaction: Transaction) -> int:
+    """The amount in cents, of a transaction that keeps every rule."""
+    if not 0 < len(transaction.transaction_id) <= TRANSACTION_ID_CHARS_MAX:
+        raise _length("transaction_id", transaction.transaction_id, TRANSACTION_ID_CHARS_MAX)
+    if not 0 < len(transaction.account_number) <= ACCOUNT_NUMBER_CHARS_MAX:
+        raise _length("account_number", transaction.account_number, ACCOUNT_NUMBER_CHARS_MAX)
+    if len(transaction.transaction_reference) > REFERENCE_CHARS_MAX:
+        raise _length("transaction_reference", transaction.transaction_reference, REFERENCE_CHARS_MAX)
+    if not transaction.HasField("transaction_datetime"):
+        raise RuleBrokenError("INVALID_FIELD", "transaction_datetime", "is missing; say when the transaction was made")
+    when = transaction.transaction_datetime
+    if not (_SECONDS_MIN <= when.seconds <= _SECONDS_MAX and 0 <= when.nanos <= _NANOS_MAX):
+        raise RuleBrokenError("INVALID_FIELD", "transaction_datetime", "is no time of the years 1 to 9999")
+    amount = transaction.amount
+    cents = cents_of(amount)
+    if cents is not None:
+        return cents
+    if not isfinite(amount):
+        raise RuleBrokenError("INVALID_FIELD", "amount", f"{amount} is not a finite number")
+    problem = f"{amount!r} has more than two decimals, or is too great to be exact"
+    raise RuleBrokenError("NOT_IN_SCALE", "amount", problem)
+
+
+def _length(field: str, value: str, chars_max: int) -> RuleBrokenError:
+    if not value:
+        return RuleBrokenError("INVALID_FIELD", field, f"is missing; give 1 to {chars_max} characters")
+    return RuleBrokenError("INVALID_FIELD", field, f"has {len(value)} characters, at most {chars_max} are allowed")

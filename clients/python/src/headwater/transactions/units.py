@@ -1,0 +1,21 @@
+"""Amounts as exact integers of cents."""
+
+_EXACT_MAX = float(1 << 53)
+
+
+def cents_of(amount: float) -> int | None:
+    """The cents; None where the amount is not the double nearest to n/100 with |n| < 2^53."""
+    scaled = amount * 100.0
+    # Also false for NaN and the infinities.
+    if not -_EXACT_MAX < scaled < _EXACT_MAX:
+        return None
+    # Where it is one at all it is within rounding of `scaled`: how a half is rounded decides nothing.
+    cents = round(scaled)
+    return cents if cents / 100.0 == amount and -_EXACT_MAX < cents < _EXACT_MAX else None
+
+
+def shown(cents: int) -> str:
+    """As people write it: "-12.50"."""
+    sign = "-" if cents < 0 else ""
+    whole, rest = divmod(abs(cents), 100)
+    return f"{sign}{whole}.{rest:02}"
