@@ -1,0 +1,61 @@
+"""Images laid out once per run, in a folder that the images' user may read."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from image import ROOT, Image
+
+
+@pytest.fixture(scope="session")
+def folder() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="headwater-deploy-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made)
+
+
+@pytest.fixture(scope="session")
+def parts() -> dict[str, str]:
+    names = ["HEADWATER_TEST_KAFKA", "HEADWATER_TEST_REGISTRY", "HEADWATER_TEST_REDIS", "HEADWATER_TEST_POSTGRES"]
+    missing = [name for name in names if not os.environ.get(name)]
+    if missing:
+        pytest.fail(f"{', '.join(missing)} missing: run `make test`, or `make parts` and set what it prints")
+    return {name.removeprefix("HEADWATER_TEST_"): os.environ[name] for name in names}
+
+
+@pytest.fixture(scope="session")
+def platform(folder: Path) -> Image:
+    image = Image("headwater", folder)
+    binary = Path(os.environ.get("HEADWATER_TEST_BINARY", ROOT / "target/debug/headwater"))
+    if not binary.exists():
+        pytest.fail(f"{binary} is missing: run `cargo build --bin headwater`")
+    image.root.mkdir(parents=True)
+    # Stands for what the build stage leaves; the stage itself takes minutes, and is what `make build` does.
+    shutil.copy2(binary, image.inside("/headwater"))
+    image.finish()
+    return image
+
+
+@pytest.fixture(scope="session")
+def python(folder: Path) -> Image:
+    image = Image("python", folder)
+    # The system's: the images' user may not be let into the folder of another one.
+    image.build(image.stages[0], ("uv",), {"UV_PYTHON": os.environ.get("HEADWATER_TEST_PYTHON", "/usr/bin/python3")})
+    image.finish()
+    return image
+
+
+@pytest.fixture(scope="session")
+def scala(folder: Path) -> Image:
+    image = Image("scala", folder)
+    image.build(image.stages[0], ("mvn",))
+    image.finish()
+    return image
