@@ -1,0 +1,122 @@
+package headwater.transactions
+
+import com.google.gson.JsonObject
+import headwater.event.v1.transaction.Transaction
+import java.nio.charset.StandardCharsets.UTF_8
+import java.time.Duration
+import java.util.concurrent.atomic.{AtomicBoolean, AtomicLong, AtomicReference}
+import java.util.concurrent.locks.LockSupport
+import org.apache.kafka.clients.producer.{KafkaProducer, ProducerConfig, ProducerRecord}
+import org.apache.kafka.common.serialization.ByteArraySerializer
+import scopt.OParser
+
+/** Sends transactions: those of a file, or made up. */
+object ProduceTransactions:
+  final case class Settings(
+      common: Common = Common(),
+      input: Option[String] = None,
+      count: Long = 1000,
+      customers: Int = 20,
+      rate: Double = 0,
+      seed: Long = System.nanoTime
+  )
+
+  private val parser =
+    val builder = OParser.builder[Settings]
+    import builder.*
+    OParser.sequence(
+      programName("headwater-produce-transactions"),
+      head("Sends transactions: those of a file, or made up."),
+      Flags.common(builder)((c, f) => c.copy(common = f(c.common))),
+      opt[String]('i', "input").valueName("FILE").action((x, c) => c.copy(input = Some(x))).text("send those of a file: .csv, else one JSON object a line; - is stdin"),
+      opt[Long]("count").validate(x => if x >= 0 then Right(()) else Left("--count: 0 or more")).action((x, c) => c.copy(count = x)).text("how many to make up [1000]"),
+      opt[Int]("customers")
+        .validate(x => if x >= 1 && x <= 1000000 then Right(()) else Left("--customers: 1 to 1000000"))
+        .action((x, c) => c.copy(customers = x))
+        .text("of how many accounts [20]"),
+      opt[Double]("rate").validate(x => if x >= 0 then Right(()) else Left("--rate: 0 or more")).action((x, c) => c.copy(rate = x)).text("records per second; 0 is as fast as possible [0]"),
+      opt[Long]("seed").action((x, c) => c.copy(seed = x)).text("the same accounts, references and amounts for the same number")
+    )
+
+  def main(args: Array[String]): Unit = Program.run("headwater-produce-transactions") { stopping =>
+    run(Flags.parse(parser, args.toSeq, Settings()), stopping)
+  }
+
+  /** What the client is told where the user says nothing else: nothing is lost or doubled by the client's own retries. */
+  def properties(common: Common): java.util.Properties =
+    val timeoutMs = (common.timeoutS * 1000).toInt
+    // A record's own time ends before the wait for all of them does, so that a failure is told and not cut off.
+    val deliveryMs = math.max(timeoutMs * 8 / 10, 2)
+    Broker.properties(
+      Map(
+        ProducerConfig.BOOTSTRAP_SERVERS_CONFIG -> common.broker,
+        ProducerConfig.ACKS_CONFIG -> "all",
+        ProducerConfig.ENABLE_IDEMPOTENCE_CONFIG -> true,
+        ProducerConfig.LINGER_MS_CONFIG -> 1,
+        ProducerConfig.BATCH_SIZE_CONFIG -> 131072,
+        ProducerConfig.REQUEST_TIMEOUT_MS_CONFIG -> math.max(deliveryMs / 2, 1),
+        ProducerConfig.DELIVERY_TIMEOUT_MS_CONFIG -> deliveryMs,
+        ProducerConfig.MAX_BLOCK_MS_CONFIG -> timeoutMs
+      ),
+      common.extra
+    )
+
+  def run(settings: Settings, stopping: AtomicBoolean): Int =
+    val common = settings.common
+    val rows: Iterator[InputFile.Row] = settings.input match
+      case Some(path) => InputFile.rows(path)
+      case None =>
+        val generator = Generator(settings.customers, settings.seed)
+        Iterator.iterate(0L)(_ + 1).takeWhile(_ < settings.count).map(_ => Right(generator.next()))
+    val partitions = Broker.partitions(common.broker, common.topic, common.timeoutS, common.extra)
+    val encoder = Encoder.of(Registry(common.registry, common.timeoutS), common.topic)
+    if !common.quiet then System.err.println(s"${common.topic}: $partitions partitions, schema ${encoder.schemaId}")
+    val started = System.nanoTime
+    var refused = 0L
+    val sink = Broker.guarded(common.broker, common.topic, common.timeoutS)(Sink(common, encoder))
+    try
+      var offered = 0L
+      while !stopping.get && sink.failure.isEmpty && rows.hasNext do
+        rows.next() match
+          case Left(bad) =>
+            refused += 1
+            System.err.println(s"line ${bad.line}: ${bad.text}")
+          case Right(tx) =>
+            if settings.rate > 0 then waitUntil(started + (offered / settings.rate * 1e9).toLong, stopping)
+            sink.send(tx)
+            offered += 1
+            if !common.quiet && offered % 100000 == 0 then System.err.println(s"$offered sent")
+      Broker.guarded(common.broker, common.topic, common.timeoutS)(sink.flush())
+    finally sink.close()
+    val seconds = (System.nanoTime - started) / 1e9
+    val summary = JsonObject()
+    summary.addProperty("sent", sink.sent)
+    summary.addProperty("refused", refused)
+    summary.addProperty("seconds", seconds)
+    summary.addProperty("schema_id", encoder.schemaId)
+    Program.writeSummary(common.summary, summary)
+    System.err.println(f"${sink.sent} sent, $refused refused in $seconds%.2f s")
+    sink.failure.foreach(e =>
+      throw Failure.away(s"the broker at ${common.broker} did not acknowledge every record (${sink.sent} are): ${e.getMessage}; those that are not may be sent again with the same ids")
+    )
+    if refused > 0 then Failure.Refused else 0
+
+  private def waitUntil(nanos: Long, stopping: AtomicBoolean): Unit =
+    while !stopping.get && System.nanoTime < nanos do LockSupport.parkNanos(math.min(nanos - System.nanoTime, 50000000L))
+
+  /** The client with its acknowledgements counted: the path that every record takes. */
+  final class Sink(common: Common, encoder: Encoder):
+    private val producer = KafkaProducer[Array[Byte], Array[Byte]](properties(common), ByteArraySerializer(), ByteArraySerializer())
+    private val acknowledged = AtomicLong()
+    private val first = AtomicReference[Exception]()
+    private val onAnswer: org.apache.kafka.clients.producer.Callback =
+      (_, error) => if error == null then acknowledged.incrementAndGet() else first.compareAndSet(null, error)
+
+    def send(tx: Transaction): Unit =
+      try producer.send(ProducerRecord(common.topic, tx.accountNumber.getBytes(UTF_8), encoder.encode(tx)), onAnswer)
+      catch case e: org.apache.kafka.common.KafkaException => first.compareAndSet(null, e)
+
+    def sent: Long = acknowledged.get
+    def failure: Option[Exception] = Option(first.get)
+    def flush(): Unit = producer.flush()
+    def close(): Unit = producer.close(Duration.ofSeconds(1))
