@@ -1,0 +1,198 @@
+//! Topics of a test's own, and the programs of each language.
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use bytes::Bytes;
+use headwater_conformance::contract;
+use headwater_contracts::StreamContract;
+use headwater_contracts::v1::event::Transaction;
+use headwater_domain::{Value, format_units, partition_of, units_of};
+use headwater_event_log::kafka::{KafkaLog, KafkaOptions};
+use headwater_event_log::registry::ConfluentRegistry;
+use headwater_event_log::{EventLog, NewRecord, TopicSpec, frame};
+use headwater_ingest::make_topic;
+use headwater_testkit::{KAFKA, REGISTRY, require, unique};
+use prost::Message;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value as Json, json};
+
+/// Partitions of each topic.
+pub(crate) const PARTITIONS: i32 = 4;
+/// How long the registry may take.
+const REGISTRY_MAX: Duration = Duration::from_secs(10);
+/// How long a record may take to come.
+const RECORD_MAX: Duration = Duration::from_secs(10);
+
+/// The folder with the texts of contracts that change.
+pub(crate) fn evolution(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("evolution").join(name)
+}
+
+/// A language that has a producer and a consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Language {
+    Rust,
+    Python,
+    Scala,
+}
+
+/// A topic of a test's own, with the schema of the transaction.
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    kafka: String,
+    registry: String,
+    runtime: tokio::runtime::Runtime,
+    log: KafkaLog,
+}
+
+/// What a topic holds, read without any of the programs.
+pub(crate) struct Read {
+    /// Framed transactions.
+    pub(crate) transactions: u64,
+    /// Partitions that have a record.
+    pub(crate) partitions: usize,
+    /// By account, as summaries show them.
+    pub(crate) sums: BTreeMap<String, Json>,
+}
+
+impl Language {
+    pub(crate) const ALL: [Self; 3] = [Self::Rust, Self::Python, Self::Scala];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Python => "python",
+            Self::Scala => "scala",
+        }
+    }
+
+    /// A program of the language.
+    fn program(self, name: &str) -> PathBuf {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let (variable, folder, build) = match self {
+            Self::Rust if name == "headwater-produce-transactions" => {
+                return env!("CARGO_BIN_EXE_headwater-produce-transactions").into();
+            }
+            Self::Rust => return env!("CARGO_BIN_EXE_headwater-consume-transactions").into(),
+            Self::Python => ("HEADWATER_TEST_PYTHON", "clients/python/.venv/bin", "`uv sync` in clients/python"),
+            Self::Scala => ("HEADWATER_TEST_SCALA", "clients/scala/bin", "`mvn package -DskipTests` in clients/scala"),
+        };
+        let folder = std::env::var_os(variable).map_or_else(|| root.join(folder), PathBuf::from);
+        let program = folder.join(name);
+        assert!(program.exists(), "{} is not there: {build} makes it, or {variable} says where", program.display());
+        program
+    }
+
+    /// Runs the producer; its summary. It must refuse nothing.
+    pub(crate) fn produce(self, topic: &Topic, more: &[&str]) -> Json {
+        let command = Command::new(self.program("headwater-produce-transactions"));
+        self.summary(command, topic, more)
+    }
+
+    /// Runs the consumer as a member of a group; its summary.
+    pub(crate) fn consume(self, topic: &Topic, group: &str, more: &[&str]) -> Json {
+        let mut command = Command::new(self.program("headwater-consume-transactions"));
+        command.args(["-g", &format!("{}-{group}-{}", topic.name, self.name())]).arg("--quiet");
+        self.summary(command, topic, more)
+    }
+
+    fn summary(self, mut command: Command, topic: &Topic, more: &[&str]) -> Json {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name]).args(more);
+        let Output { status, stdout, stderr } = command.arg("--summary").arg(file.path()).output().unwrap();
+        let said = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(status.success(), "{command:?} ended with {status}:\n{said}");
+        let summary = std::fs::read_to_string(file.path()).unwrap();
+        serde_json::from_str(&summary).unwrap_or_else(|error| panic!("{command:?}: {error}: {summary:?}\n{said}"))
+    }
+}
+
+impl Topic {
+    /// Makes it as `headwater contracts register` does.
+    pub(crate) fn make(prefix: &str) -> Self {
+        let (kafka, registry) = (require(KAFKA), require(REGISTRY));
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let log = runtime.block_on(async { KafkaLog::connect(KafkaOptions::new(&kafka)) }).unwrap();
+        let topic = Self { name: unique(prefix), kafka, registry, runtime, log };
+        topic.register(&contract(None).unwrap());
+        topic
+    }
+
+    /// Registers a contract of the transaction as the newest; its id.
+    pub(crate) fn register(&self, stream: &StreamContract) -> u32 {
+        self.try_register(stream).unwrap()
+    }
+
+    /// The same, where it may be refused.
+    pub(crate) fn try_register(&self, stream: &StreamContract) -> Result<u32, String> {
+        let spec = TopicSpec {
+            name: self.name.clone(),
+            partitions: PARTITIONS,
+            replication: 1,
+            min_insync: 1,
+            retention_ms: 86_400_000,
+        };
+        let registry = ConfluentRegistry::new(&self.registry, REGISTRY_MAX).unwrap();
+        let made = self.runtime.block_on(make_topic(stream, &spec, &self.log, &registry));
+        made.map(|made| made.schema_id).map_err(|error| error.to_string())
+    }
+
+    /// Appends bytes as they are.
+    pub(crate) fn append_foreign(&self, key: &str, value: &[u8]) {
+        let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), Bytes::copy_from_slice(value));
+        let record = NewRecord { key, value, headers: Vec::new() };
+        self.runtime.block_on(self.log.append(&self.name, vec![record])).remove(0).unwrap();
+    }
+
+    /// Appends a transaction of a schema that has one field more.
+    pub(crate) fn append_newer(&self, account: &str, amount: f64) {
+        let id = self.register(&contract(Some(&evolution("newer"))).unwrap());
+        let transaction = Transaction {
+            transaction_id: unique("newer"),
+            account_number: account.to_owned(),
+            transaction_datetime: Some(prost_types::Timestamp { seconds: 1_790_000_000, nanos: 0 }),
+            amount,
+            ..Transaction::default()
+        };
+        // Field 6, three bytes: `currency` of the newer text.
+        let newer = [frame::prefix(id, &[0]), transaction.encode_to_vec(), b"\x32\x03EUR".to_vec()].concat();
+        self.append_foreign(account, &newer);
+    }
+
+    /// Reads everything, and looks whether each record is on the partition that its key belongs to.
+    pub(crate) fn read(&self) -> Read {
+        let mut config = ClientConfig::new();
+        let consumer: BaseConsumer =
+            config.set("bootstrap.servers", &self.kafka).set("group.id", unique("read")).create().unwrap();
+        let mut list = TopicPartitionList::new();
+        let (mut rest, mut partitions) = (0, 0);
+        for partition in 0..PARTITIONS {
+            list.add_partition_offset(&self.name, partition, Offset::Beginning).unwrap();
+            let (low, high) = consumer.fetch_watermarks(&self.name, partition, RECORD_MAX).unwrap();
+            rest += high - low;
+            partitions += usize::from(high > low);
+        }
+        consumer.assign(&list).unwrap();
+        let (mut transactions, mut cents) = (0, BTreeMap::<String, i64>::new());
+        for _ in 0..rest {
+            let record = consumer.poll(RECORD_MAX).expect("a record").unwrap();
+            let key = record.key().expect("a key");
+            assert_eq!(record.partition(), partition_of(key, PARTITIONS), "{:?}", String::from_utf8_lossy(key));
+            let Ok((_, _, payload)) = frame::parse(record.payload().unwrap()) else { continue };
+            let transaction = Transaction::decode(payload).unwrap();
+            assert_eq!(transaction.account_number.as_bytes(), key);
+            *cents.entry(transaction.account_number).or_default() +=
+                units_of(&Value::F64(transaction.amount), 2).unwrap();
+            transactions += 1;
+        }
+        let sums = cents.into_iter().map(|(account, cents)| (account, json!(format_units(cents, 2)))).collect();
+        Read { transactions, partitions, sums }
+    }
+}
