@@ -2,7 +2,7 @@ use clap::{Arg, ArgAction, Args, Command};
 use headwater_serving::settings::augment_clap;
 
 use crate::commands::{cache, generate, publish, rebuild, stats, verdict};
-use crate::resume;
+use crate::{contracts, resume};
 use crate::roles::Roles;
 
 /// What is built with planted bugs is no release, and says so.
@@ -36,7 +36,7 @@ pub(crate) fn command() -> Command {
         .subcommand(resume::arguments(augment_clap(
             Command::new("resume").about("Say where a stopped partition goes on, once its topic is not as it was"),
         )))
-        .subcommand(contracts())
+        .subcommand(contracts_command())
         .subcommand(publish::Args::augment_args(
             Command::new("publish").about("Publish a file of newline-delimited JSON; the same file twice counts once"),
         ))
@@ -55,12 +55,19 @@ pub(crate) fn command() -> Command {
         ))
 }
 
-fn contracts() -> Command {
+fn contracts_command() -> Command {
     let folder = Arg::new("dir").value_name("DIR").required(true).help("Folder to write them to");
     let export = Command::new("export")
         .about("Write the files that a contract of your own imports: the stream's options and buf.validate's rules")
         .arg(folder.value_parser(clap::value_parser!(std::path::PathBuf)));
-    Command::new("contracts").about("Contracts of your own").subcommand_required(true).subcommand(export)
+    let register = contracts::register_arguments(augment_clap(Command::new("register").about(
+        "Make a topic for a stream's events and register the schema for it, as the platform does for its own topics",
+    )));
+    Command::new("contracts")
+        .about("Contracts of your own, and topics that follow them")
+        .subcommand_required(true)
+        .subcommand(export)
+        .subcommand(register)
 }
 
 fn role() -> Arg {

@@ -1,10 +1,17 @@
-//! `headwater contracts export`: what a contract of one's own imports.
+//! `headwater contracts`: what a contract of one's own imports, and topics for any program that produces and consumes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::ArgMatches;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use headwater_contracts::Contracts;
+use headwater_event_log::TopicSpec;
+use headwater_ingest::make_topic;
+
+use crate::roles::topic_spec;
+use crate::{outside, settings};
 
 /// The files, by the name under which they are imported.
 const FILES: [(&str, &str); 2] = [
@@ -12,12 +19,73 @@ const FILES: [(&str, &str); 2] = [
     ("buf/validate/validate.proto", include_str!("../../../third_party/proto/buf/validate/validate.proto")),
 ];
 
+/// How long brokers and registry may take to be there.
+const AWAY_MAX: Duration = Duration::from_secs(30);
+/// How long it waits before it asks again.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// What `register` takes besides the settings.
+pub(crate) fn register_arguments(command: Command) -> Command {
+    let partitions = value_parser!(i32).range(1..);
+    command
+        .arg(Arg::new("stream").value_name("STREAM").required(true).help("Name of the stream"))
+        .arg(Arg::new("topic").long("topic").help("Name of the topic; the stream's own without it"))
+        .arg(
+            Arg::new("partitions")
+                .long("partitions")
+                .value_parser(partitions)
+                .help("Partitions of a topic that is made; topics.partitions without it"),
+        )
+}
+
+/// Runs the command that was given.
+pub(crate) async fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    match matches.subcommand() {
+        Some(("register", matches)) => register(matches).await,
+        Some((_, matches)) => export(matches),
+        None => unreachable!("clap asks for a command"),
+    }
+}
+
+/// Makes the topic and registers the schema, where they are missing.
+async fn register(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let settings = match settings::read(matches) {
+        Ok(settings) => settings,
+        Err(code) => return Ok(code),
+    };
+    let contracts = match &settings.contracts.path {
+        Some(path) => Contracts::with_path(path)?,
+        None => Contracts::shipped()?,
+    };
+    let name = matches.get_one::<String>("stream").context("clap asks for it")?;
+    let stream = contracts.stream(name).with_context(|| {
+        let known: Vec<&str> = contracts.streams().map(|stream| &*stream.schema.name).collect();
+        format!("there is no stream {name}; there are {}", known.join(", "))
+    })?;
+    let spec = topic_spec(&settings);
+    let spec = TopicSpec {
+        name: matches.get_one::<String>("topic").unwrap_or(name).clone(),
+        partitions: matches.get_one("partitions").copied().unwrap_or(spec.partitions),
+        ..spec
+    };
+    let (log, registry) = outside::log_and_registry(&settings)?;
+    let began = Instant::now();
+    let made = loop {
+        match make_topic(stream, &spec, &log, &registry).await {
+            Err(error) if error.is_outage() && began.elapsed() < AWAY_MAX => tokio::time::sleep(AGAIN_AFTER).await,
+            made => {
+                let outside = || format!("the topic {} (kafka.brokers, registry.url say where)", spec.name);
+                break made.with_context(outside)?;
+            }
+        }
+    };
+    println!("{}: {} partitions, schema {} of {}-value", spec.name, made.partitions, made.schema_id, spec.name);
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Writes the files into a folder, over what is there by their names.
-pub(crate) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let folder = matches
-        .subcommand()
-        .and_then(|(_, matches)| matches.get_one::<PathBuf>("dir"))
-        .context("give the folder to write to")?;
+fn export(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let folder = matches.get_one::<PathBuf>("dir").context("give the folder to write to")?;
     for (name, text) in FILES {
         let path = folder.join(name);
         let parent = path.parent().unwrap_or(folder);

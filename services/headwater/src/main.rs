@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             Some(("serve", matches)) => serve::run(matches).await,
             Some(("resume", matches)) => resume::run(matches).await,
             Some(("settings", matches)) => settings::run(matches),
-            Some(("contracts", matches)) => contracts::run(matches),
+            Some(("contracts", matches)) => contracts::run(matches).await,
             Some(("publish", matches)) => publish::run(publish::Args::from_arg_matches(matches)?).await,
             Some(("generate", matches)) => generate::run(generate::Args::from_arg_matches(matches)?).await,
             Some(("stats", matches)) => stats::run(stats::Args::from_arg_matches(matches)?).await,

@@ -64,8 +64,8 @@ pub(crate) fn cache_root(settings: &Settings) -> String {
     format!("{}:cache", settings.cache.prefix)
 }
 
-/// Kafka, a Schema Registry, Postgres and Redis: what roles that work on events need.
-pub(crate) fn events(settings: &Settings) -> anyhow::Result<Outside> {
+/// Kafka and a Schema Registry: all that it takes to make a topic.
+pub(crate) fn log_and_registry(settings: &Settings) -> anyhow::Result<(KafkaLog, ConfluentRegistry)> {
     let kafka = &settings.kafka;
     let log = KafkaLog::connect(KafkaOptions {
         properties: (*kafka.properties).clone(),
@@ -80,6 +80,12 @@ pub(crate) fn events(settings: &Settings) -> anyhow::Result<Outside> {
     .context("kafka")?;
     let registry = ConfluentRegistry::new(&settings.registry.url, Duration::from_millis(settings.registry.timeout_ms))
         .context("registry.url")?;
+    Ok((log, registry))
+}
+
+/// Kafka, a Schema Registry, Postgres and Redis: what roles that work on events need.
+pub(crate) fn events(settings: &Settings) -> anyhow::Result<Outside> {
+    let (log, registry) = log_and_registry(settings)?;
     let history = PostgresHistory::connect(&PostgresOptions {
         url: settings.postgres.url.to_string(),
         pool_size_max: settings.postgres.pool_size_max,

@@ -9,5 +9,5 @@ mod route;
 mod service;
 mod stream;
 
-pub use route::RouteError;
+pub use route::{MadeTopic, RouteError, make_topic};
 pub use service::{Ingest, IngestOptions};

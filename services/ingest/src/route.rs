@@ -46,7 +46,7 @@ pub enum RouteError {
 
 impl RouteError {
     /// Whether trying again can help.
-    pub(crate) fn is_outage(&self) -> bool {
+    pub fn is_outage(&self) -> bool {
         matches!(
             self,
             Self::Log { error: EventLogError::Unavailable(_), .. }
@@ -63,15 +63,44 @@ pub(crate) async fn prepare(
     registry: &dyn SchemaRegistry,
 ) -> Result<Route, RouteError> {
     let name = || stream.schema.name.clone();
-    let spec = TopicSpec { name: name(), ..topic.clone() };
-    let partitions = log.ensure_topic(&spec).await.map_err(|error| RouteError::Log { stream: name(), error })?;
-    let schema_id = register(stream, registry).await.map_err(|error| RouteError::Registry { stream: name(), error })?;
-    let prefix = Bytes::from(frame::prefix(schema_id, &stream.message_indexes));
-    Ok(Route { prefix, partitions, schema_id })
+    let made = make_topic(stream, &TopicSpec { name: name(), ..topic.clone() }, log, registry).await?;
+    let prefix = Bytes::from(frame::prefix(made.schema_id, &stream.message_indexes));
+    Ok(Route { prefix, partitions: made.partitions, schema_id: made.schema_id })
+}
+
+/// A topic that a stream's events can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MadeTopic {
+    /// Its partitions, which may be others than were asked for where it was there already.
+    pub partitions: i32,
+    /// Id of the stream's schema, the newest of the subject `<topic>-value`.
+    pub schema_id: u32,
+}
+
+/// Makes a topic of any name as the stream's own is made, and registers the stream's schema for it, where they are missing.
+///
+/// # Errors
+/// All of `RouteError`; some are over by themselves.
+pub async fn make_topic(
+    stream: &StreamContract,
+    spec: &TopicSpec,
+    log: &dyn EventLog,
+    registry: &dyn SchemaRegistry,
+) -> Result<MadeTopic, RouteError> {
+    let name = || stream.schema.name.clone();
+    let partitions = log.ensure_topic(spec).await.map_err(|error| RouteError::Log { stream: name(), error })?;
+    let subject = format!("{}-value", spec.name);
+    let registered = register(stream, &subject, registry).await;
+    let schema_id = registered.map_err(|error| RouteError::Registry { stream: name(), error })?;
+    Ok(MadeTopic { partitions, schema_id })
 }
 
 /// Registers the stream's schema and, before it, what it imports, each under the name of its file.
-async fn register(stream: &StreamContract, registry: &dyn SchemaRegistry) -> Result<u32, RegistryError> {
+async fn register(
+    stream: &StreamContract,
+    subject: &str,
+    registry: &dyn SchemaRegistry,
+) -> Result<u32, RegistryError> {
     let mut order = Vec::new();
     imports_first(&stream.text, &mut order, REFERENCE_DEPTH_MAX);
     let mut versions: BTreeMap<String, SchemaReference> = BTreeMap::new();
@@ -82,7 +111,7 @@ async fn register(stream: &StreamContract, registry: &dyn SchemaRegistry) -> Res
         versions.insert(text.file.clone(), reference);
     }
     let schema = with_references(&stream.text, &versions);
-    Ok(registry.register(&stream.subject, &schema).await?.id)
+    Ok(registry.register(subject, &schema).await?.id)
 }
 
 fn with_references(text: &ProtoText, versions: &BTreeMap<String, SchemaReference>) -> ProtoSchema {

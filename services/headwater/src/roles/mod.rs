@@ -82,7 +82,8 @@ impl Roles {
     }
 }
 
-fn topic_spec(settings: &Settings) -> TopicSpec {
+/// How topics are made, but for their name.
+pub(crate) fn topic_spec(settings: &Settings) -> TopicSpec {
     TopicSpec {
         name: String::new(),
         partitions: settings.topics.partitions,
