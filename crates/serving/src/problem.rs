@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use headwater_domain::Reason;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -16,6 +17,9 @@ pub const VIOLATIONS_MAX: usize = 20;
 
 /// Bytes of a sentence that a status carries at most.
 pub const DETAIL_BYTES_MAX: usize = 1024;
+
+/// The trailer by which gRPC's own clients are told when to try again (gRFC A6).
+pub const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 
 /// A failed call: what the services return, and what becomes a [`Status`] in exactly one way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,11 +120,16 @@ impl From<Problem> for Status {
                 .collect();
             details.set_bad_request(violations);
         }
-        if let Some(default) = retry {
-            details.set_retry_info(Some(problem.retry_after.unwrap_or(default)));
+        let delay = retry.map(|default| problem.retry_after.unwrap_or(default));
+        if delay.is_some() {
+            details.set_retry_info(delay);
         }
         details.add_help_link(format!("What {} means and what to do", problem.reason), page_of(problem.reason));
-        Self::with_error_details(code, cut_short(&problem.detail), details)
+        let mut status = Self::with_error_details(code, cut_short(&problem.detail), details);
+        if let Some(pushback) = pushback(code, delay) {
+            status.metadata_mut().insert(RETRY_PUSHBACK, pushback);
+        }
+        status
     }
 }
 
@@ -132,6 +141,20 @@ pub fn code_of(reason: Reason) -> Code {
 /// How long to wait before a retry, where nothing better is known; none where a retry cannot help.
 pub fn retry_after_of(reason: Reason) -> Option<Duration> {
     outcome(reason).1
+}
+
+/// What gRPC's own clients are told of a retry by their service config, which does not know `google.rpc.RetryInfo`: the
+/// delay in ms, rounded up, or -1 where they would try again and that cannot help.
+fn pushback(code: Code, delay: Option<Duration>) -> Option<MetadataValue<Ascii>> {
+    match delay {
+        // More than the clients' 32 bits would be read as no delay at all.
+        Some(delay) => {
+            let ms = delay.as_nanos().div_ceil(1_000_000);
+            Some(i32::try_from(ms).unwrap_or(i32::MAX).into())
+        }
+        None if matches!(code, Code::Unavailable | Code::ResourceExhausted) => Some((-1_i32).into()),
+        None => None,
+    }
 }
 
 /// Path of the page that explains a reason, from the root of the repository.
@@ -233,6 +256,27 @@ mod tests {
         assert_eq!(details.help().expect("help").links[0].url, "docs/errors/OVERLOADED.md");
         assert!(details.bad_request().is_none());
         assert_eq!(reason_of(&status), Some(Reason::Overloaded));
+    }
+
+    #[test]
+    fn clients_that_retry_by_service_config_are_told_as_much() {
+        for reason in Reason::ALL {
+            let status = Status::from(Problem::new(reason, "x"));
+            let retried = matches!(status.code(), Code::Unavailable | Code::ResourceExhausted);
+            let told = status.metadata().get(RETRY_PUSHBACK).map(|ms| ms.to_str().expect("text").to_owned());
+            let expected = retry_after_of(reason).map(|delay| delay.as_millis().to_string());
+            assert_eq!(told, expected.or_else(|| retried.then(|| "-1".to_owned())), "{reason}");
+        }
+        let told = |delay| {
+            let status = Status::from(Problem::new(Reason::Overloaded, "x").with_retry_after(delay));
+            status.metadata().get(RETRY_PUSHBACK).expect("told").to_str().expect("text").to_owned()
+        };
+        assert_eq!(told(Duration::from_millis(250)), "250");
+        assert_eq!(told(Duration::from_micros(1)), "1", "never sooner than asked for");
+        assert_eq!(told(Duration::MAX), i32::MAX.to_string());
+        assert_eq!(pushback(Code::Unavailable, None).expect("told"), "-1");
+        assert_eq!(pushback(Code::ResourceExhausted, None).expect("told"), "-1");
+        assert_eq!(pushback(Code::Internal, None), None);
     }
 
     #[test]
