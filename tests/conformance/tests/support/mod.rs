@@ -113,7 +113,7 @@ impl Language {
         let mut command = Command::new(self.program("headwater-consume-transactions"));
         command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name, "-g", group, "--quiet"]);
         command.args(["--state", state, "--idle-exit", "10"]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+        command.stdout(Stdio::null()).spawn().unwrap()
     }
 
     fn summary(self, mut command: Command, topic: &Topic, more: &[&str]) -> Json {
