@@ -23,7 +23,8 @@ import json, sys, urllib.request
 from confluent_kafka.admin import AdminClient, NewTopic
 broker, registry, name = sys.argv[1:]
 topic = NewTopic(name, 4, 1, config={"message.timestamp.type": "LogAppendTime"})
-AdminClient({"bootstrap.servers": broker}).create_topics([topic])[name].result(30)
+admin = AdminClient({"bootstrap.servers": broker})
+admin.create_topics([topic])[name].result(30)
 with urllib.request.urlopen(f"{registry}/subjects/transactions-value/versions/latest", timeout=30) as answer:
     known = json.load(answer)
 body = {key: known[key] for key in ("schema", "schemaType", "references") if key in known}
