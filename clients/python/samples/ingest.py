@@ -1,0 +1,16 @@
+"""Publishes a transaction."""
+
+import sys
+import uuid
+
+from headwater.channel import ConnectOptions
+from headwater.client import Client
+from headwater.event.v1.transaction_pb2 import Transaction
+from headwater.ingest.v1.ingest_pb2 import PublishRequest, Record
+
+event = Transaction(transaction_id=str(uuid.uuid4()), account_number="ACC-0001", amount=12.5)
+event.transaction_datetime.GetCurrentTime()
+record = Record()
+record.event.Pack(event)
+with Client(ConnectOptions(*sys.argv[1:2])) as client:
+    print(client.ingest.publish(PublishRequest(stream="transactions", records=[record])).results[0])

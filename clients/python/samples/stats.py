@@ -1,0 +1,11 @@
+"""Shows each account's total."""
+
+import sys
+
+from headwater.channel import ConnectOptions
+from headwater.client import Client
+from headwater.stats.v1.stats_pb2 import GetStatsRequest, StatQuery
+
+query = StatQuery(stream="transactions", stat="account_total", by="ACC-0001")
+with Client(ConnectOptions(*sys.argv[1:2])) as client:
+    print(client.stats.get_stats(GetStatsRequest(queries=[query])).results[0])

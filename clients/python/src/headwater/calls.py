@@ -1,0 +1,119 @@
+"""Calls of one method each: a deadline, the token, and errors that carry the platform's reason."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+import grpc
+import grpc.aio
+
+from headwater.channel import ConnectOptions
+from headwater.error_details import CallError
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class _Call(Generic[Q, R]):
+    def __init__(
+        self,
+        channel: grpc.Channel | grpc.aio.Channel,
+        options: ConnectOptions,
+        path: str,
+        encode: Callable[[Q], bytes],
+        decode: Callable[[bytes], R],
+    ) -> None:
+        self._options, self._metadata = options, options.metadata()
+        self._call = getattr(channel, self._shape)(path, request_serializer=encode, response_deserializer=decode)
+
+    _shape = ""
+
+
+class Unary(_Call[Q, R]):
+    """A request and an answer, within `timeout_s`."""
+
+    _shape = "unary_unary"
+
+    def __call__(self, request: Q, timeout_s: float | None = None) -> R:
+        """Raises CallError."""
+        try:
+            answer: R = self._call(request, timeout=timeout_s or self._options.timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise CallError(error) from error
+        return answer
+
+
+class Follow(_Call[Q, R]):
+    """A request and answers until the caller has enough."""
+
+    _shape = "unary_stream"
+
+    def __call__(self, request: Q, timeout_s: float | None = None) -> Iterator[R]:
+        """Raises CallError from the iterator. Closing it ends the call."""
+        answers = self._call(request, timeout=timeout_s, metadata=self._metadata)
+        return _answers(answers)
+
+
+class Exchange(_Call[Q, R]):
+    """Requests and answers as they come."""
+
+    _shape = "stream_stream"
+
+    def __call__(self, requests: Iterable[Q], timeout_s: float | None = None) -> Iterator[R]:
+        """Raises CallError from the iterator."""
+        answers = self._call(iter(requests), timeout=timeout_s, metadata=self._metadata)
+        return _answers(answers)
+
+
+class AioUnary(_Call[Q, R]):
+    """A request and an answer, within `timeout_s`."""
+
+    _shape = "unary_unary"
+
+    async def __call__(self, request: Q, timeout_s: float | None = None) -> R:
+        """Raises CallError."""
+        try:
+            answer: R = await self._call(request, timeout=timeout_s or self._options.timeout_s, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise CallError(error) from error
+        return answer
+
+
+class AioFollow(_Call[Q, R]):
+    """A request and answers until the caller has enough."""
+
+    _shape = "unary_stream"
+
+    def __call__(self, request: Q, timeout_s: float | None = None) -> AsyncIterator[R]:
+        """Raises CallError from the iterator."""
+        return _aio_answers(self._call(request, timeout=timeout_s, metadata=self._metadata))
+
+
+class AioExchange(_Call[Q, R]):
+    """Requests and answers as they come."""
+
+    _shape = "stream_stream"
+
+    def __call__(self, requests: AsyncIterable[Q], timeout_s: float | None = None) -> AsyncIterator[R]:
+        """Raises CallError from the iterator."""
+        return _aio_answers(self._call(requests, timeout=timeout_s, metadata=self._metadata))
+
+
+def _answers(call: grpc.CallIterator[R]) -> Iterator[R]:
+    try:
+        yield from call
+    except grpc.RpcError as error:
+        raise CallError(error) from error
+    finally:
+        call.cancel()
+
+
+async def _aio_answers(call: grpc.aio.UnaryStreamCall[Q, R]) -> AsyncIterator[R]:
+    try:
+        async for answer in call:
+            yield answer
+    except grpc.RpcError as error:
+        raise CallError(error) from error
+    finally:
+        call.cancel()

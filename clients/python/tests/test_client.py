@@ -1,0 +1,76 @@
+"""The library and its samples against a real `headwater dev`."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headwater.aio_client import AioClient
+from headwater.cache.v1.cache_pb2 import GetRequest, SetRequest
+from headwater.channel import ConnectOptions
+from headwater.client import Client
+from headwater.error_details import CallError
+from headwater.ingest.v1.ingest_pb2 import ListStreamsRequest, PublishRequest
+from headwater.rebuild.v1.rebuild_pb2 import ListRebuildsRequest
+from headwater.stats.v1.stats_pb2 import ListStatsRequest, StatQuery, SubscribeStatsRequest
+
+PYTHON = Path(__file__).resolve().parent.parent
+BINARY = Path(os.environ.get("HEADWATER_BINARY", PYTHON.parents[1] / "target" / "debug" / "headwater"))
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """Where a platform of this run answers."""
+    if not BINARY.is_file():
+        pytest.fail(f"{BINARY} is missing: run `cargo build -p headwater` / `make test`")
+    command = [str(BINARY), "dev", "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--rate", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        for line in process.stdout or ():
+            if found := re.search(r"grpc=(\S+:\d+)", re.sub(r"\x1b\[[\d;]*m", "", line)):
+                yield f"http://{found[1]}"
+                break
+        else:
+            pytest.fail("headwater dev ended before it listened")
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("name", ["cache", "ingest", "stats", "rebuild"])
+def test_samples_run(endpoint: str, name: str) -> None:
+    command = [sys.executable, str(PYTHON / "samples" / f"{name}.py"), endpoint]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout
+
+
+def test_sync_calls_every_service(endpoint: str) -> None:
+    with Client(ConnectOptions(endpoint)) as client:
+        client.cache.set(SetRequest(key=b"k", value=b"v"))
+        assert client.cache.get(GetRequest(key=b"k")).value == b"v"
+        assert "transactions" in [one.name for one in client.ingest.list_streams(ListStreamsRequest()).streams]
+        assert client.stats.list_stats(ListStatsRequest(stream="transactions")).stats[0].name == "account_total"
+        client.rebuild.list_rebuilds(ListRebuildsRequest())
+        with pytest.raises(CallError) as refused:
+            client.ingest.publish(PublishRequest(stream="no-such-stream"))
+        assert refused.value.reason
+
+
+async def test_aio_calls_and_streams(endpoint: str) -> None:
+    async with AioClient(ConnectOptions(endpoint)) as client:
+        await client.cache.set(SetRequest(key=b"a", value=b"v"))
+        assert (await client.cache.get(GetRequest(key=b"a"))).value == b"v"
+        assert (await client.rebuild.list_rebuilds(ListRebuildsRequest())) is not None
+        assert (await client.ingest.list_streams(ListStreamsRequest())).streams
+        queries = [StatQuery(stream="transactions", stat="account_total", by="ACC-0001")]
+        async for answer in client.stats.subscribe_stats(SubscribeStatsRequest(queries=queries)):
+            assert answer.results
+            break
+        with pytest.raises(CallError) as refused:
+            await client.ingest.publish(PublishRequest(stream="no-such-stream"))
+        assert refused.value.reason
