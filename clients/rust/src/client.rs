@@ -242,13 +242,15 @@ impl Client {
         .await
     }
 
-    /// Begins to build statistics anew. It is called again where that can help: give it a request id.
+    /// Begins to build statistics anew. With a request id it is called again where that can help; without one it is called
+    /// once, since every call would be a build of its own.
     ///
     /// # Errors
     /// Where the call failed, or the platform will not.
     pub async fn start_rebuild(&self, request: StartRebuildRequest) -> Result<Vec<Rebuild>, Error> {
+        let retry = if request.request_id.is_empty() { RetryPolicy::none() } else { self.retry };
         let answer = self
-            .unary(request, |request| {
+            .attempt(&retry, request, |request| {
                 let mut rebuild = self.rebuild.clone();
                 async move { rebuild.start_rebuild(request).await }
             })
