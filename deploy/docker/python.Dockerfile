@@ -9,8 +9,9 @@ COPY clients/service-config.json /src/clients/service-config.json
 COPY clients/python/pyproject.toml clients/python/uv.lock clients/python/README.md ./
 COPY clients/python/src ./src
 # Not editable: the final stage has no sources. Of the same Python and at the same path as there, which its scripts name.
-ENV UV_PROJECT_ENVIRONMENT=/opt/headwater
-RUN --mount=type=cache,target=/root/.cache/uv \
+ENV UV_PROJECT_ENVIRONMENT=/opt/headwater \
+    UV_CACHE_DIR=/var/cache/uv
+RUN --mount=type=cache,target=/var/cache/uv \
     uv sync --locked --no-dev --no-editable --compile-bytecode --link-mode=copy
 
 FROM python:3.11.13-slim-bookworm

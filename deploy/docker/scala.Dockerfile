@@ -9,7 +9,8 @@ COPY third_party/proto ./third_party/proto
 COPY clients/service-config.json ./clients/service-config.json
 COPY clients/scala ./clients/scala
 WORKDIR /src/clients/scala
-RUN --mount=type=cache,target=/root/.m2 \
+ENV MAVEN_OPTS=-Dmaven.repo.local=/var/cache/maven
+RUN --mount=type=cache,target=/var/cache/maven \
     mvn --batch-mode --no-transfer-progress -Dmaven.test.skip=true package
 
 FROM eclipse-temurin:17.0.16_8-jre-jammy

@@ -48,7 +48,12 @@ def platform(folder: Path) -> Image:
 def python(folder: Path) -> Image:
     image = Image("python", folder)
     # The system's: the images' user may not be let into the folder of another one.
-    image.build(image.stages[0], ("uv",), {"UV_PYTHON": os.environ.get("HEADWATER_TEST_PYTHON", "/usr/bin/python3")})
+    environment = {
+        "UV_PYTHON": os.environ.get("HEADWATER_TEST_PYTHON", "/usr/bin/python3"),
+        # The caches are this machine's, not the build's.
+        "UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR", str(Path.home() / ".cache/uv")),
+    }
+    image.build(image.stages[0], ("uv",), environment)
     image.finish()
     return image
 
@@ -56,6 +61,6 @@ def python(folder: Path) -> Image:
 @pytest.fixture(scope="session")
 def scala(folder: Path) -> Image:
     image = Image("scala", folder)
-    image.build(image.stages[0], ("mvn",))
+    image.build(image.stages[0], ("mvn",), {"MAVEN_OPTS": os.environ.get("MAVEN_OPTS", "")})
     image.finish()
     return image
