@@ -1,4 +1,5 @@
 //! Samples run as they are, against a real `headwater dev`.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
