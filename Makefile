@@ -61,6 +61,7 @@ lint: ## Check formatting, lints, contracts, generated code and house rules
 	$(xtask) contracts
 	$(xtask) tidy
 	cargo clippy --workspace --all-targets -- --deny warnings
+	$(xtask) clients lint
 
 parts: ## Start the real servers for yourself, and say where they are
 	@tools/setup test

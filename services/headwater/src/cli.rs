@@ -2,8 +2,8 @@ use clap::{Arg, ArgAction, Args, Command};
 use headwater_serving::settings::augment_clap;
 
 use crate::commands::{cache, generate, publish, rebuild, stats, verdict};
-use crate::{contracts, resume};
 use crate::roles::Roles;
+use crate::{contracts, resume};
 
 /// What is built with planted bugs is no release, and says so.
 const VERSION: &str = match headwater_planted::ON {

@@ -96,11 +96,7 @@ pub async fn make_topic(
 }
 
 /// Registers the stream's schema and, before it, what it imports, each under the name of its file.
-async fn register(
-    stream: &StreamContract,
-    subject: &str,
-    registry: &dyn SchemaRegistry,
-) -> Result<u32, RegistryError> {
+async fn register(stream: &StreamContract, subject: &str, registry: &dyn SchemaRegistry) -> Result<u32, RegistryError> {
     let mut order = Vec::new();
     imports_first(&stream.text, &mut order, REFERENCE_DEPTH_MAX);
     let mut versions: BTreeMap<String, SchemaReference> = BTreeMap::new();

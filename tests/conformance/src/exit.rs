@@ -12,7 +12,9 @@ pub const EXIT_AWAY: u8 = 3;
 #[derive(Debug, Error)]
 pub enum Failed {
     /// Kafka is away, or has no such topic.
-    #[error("the broker {broker}: {error}; is it the right address, and was the topic made? (headwater contracts register)")]
+    #[error(
+        "the broker {broker}: {error}; is it the right address, and was the topic made? (headwater contracts register)"
+    )]
     Kafka {
         /// The address.
         broker: String,

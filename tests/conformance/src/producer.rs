@@ -102,7 +102,8 @@ pub async fn run(args: &Args) -> Result<u8, Failed> {
         let summary = json!({
             "sent": sent, "refused": refused, "seconds": began.elapsed().as_secs_f64(), "schema_id": latest.id,
         });
-        fs::write(path, format!("{summary}\n")).map_err(|error| Failed::Input(format!("{}: {error}", path.display())))?;
+        fs::write(path, format!("{summary}\n"))
+            .map_err(|error| Failed::Input(format!("{}: {error}", path.display())))?;
     }
     eprintln!("{sent} sent, {refused} refused, schema {}", latest.id);
     Ok(if refused > 0 { EXIT_REFUSED } else { 0 })
@@ -151,12 +152,7 @@ fn record(stream: &StreamContract, prefix: &[u8], value: &Value) -> Result<NewRe
 }
 
 /// A record of a transaction as ProtoJSON, once the contract's checks hold of it.
-fn record_at(
-    stream: &StreamContract,
-    prefix: &[u8],
-    value: &Value,
-    at: Option<Duration>,
-) -> Result<NewRecord, String> {
+fn record_at(stream: &StreamContract, prefix: &[u8], value: &Value, at: Option<Duration>) -> Result<NewRecord, String> {
     let mut message =
         DynamicMessage::deserialize(stream.descriptor.clone(), value).map_err(|error| error.to_string())?;
     if let Some(at) = at {

@@ -1,5 +1,6 @@
 //! What the project does to itself: generated code, real servers, the test run, house rules.
 
+mod clients;
 mod codegen;
 mod contracts;
 mod parts;
@@ -20,6 +21,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// The clients that are not Rust, and what is deployed
+    Clients {
+        #[command(subcommand)]
+        action: clients::Action,
+    },
     /// Compile proto/ to crates/contracts/src/generated
     Codegen {
         /// Write nothing; fail when what is committed is not what the contracts say
@@ -44,6 +50,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
+        Task::Clients { action } => clients::run(&root(), &action),
         Task::Codegen { check } => codegen::run(&root(), check),
         Task::Contracts => contracts::run(&root()),
         Task::Parts { action } => parts::run(&root(), &action),

@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::parts;
+use crate::{clients, parts};
 
 /// Ended by Ctrl-C or SIGTERM: what a shell says then.
 const INTERRUPTED: u8 = 130;
@@ -37,6 +37,14 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
     if code == 0 && arguments.is_empty() {
         code = steps.run(&mut cargo(root, &planted(&["--no-run"])))?;
     }
+    // Tests run the clients of all languages against each other.
+    if code == 0 && arguments.is_empty() {
+        for command in clients::build(root) {
+            if code == 0 {
+                code = steps.run(&mut command.into())?;
+            }
+        }
+    }
     let compiled_s = began.elapsed().as_secs();
 
     if code == 0 && arguments.is_empty() {
@@ -57,6 +65,15 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<ExitCode> {
         tests.env("TMPDIR", folder.path());
         tests.envs(parts.iter().flat_map(|parts| parts.variables.iter().map(|(name, value)| (name, value))));
         code = steps.run(&mut tests)?;
+        let of_clients = if arguments.is_empty() { clients::test(root) } else { Vec::new() };
+        for command in of_clients {
+            let mut command = Command::from(command);
+            command.env("TMPDIR", folder.path());
+            command.envs(parts.iter().flat_map(|parts| parts.variables.iter().map(|(name, value)| (name, value))));
+            // All of them, so that one run says of each what is wrong.
+            let ended = steps.run(&mut command)?;
+            code = if code == 0 { ended } else { code };
+        }
     }
     println!("test: {} s in all, {compiled_s} s of it compiling", began.elapsed().as_secs());
     Ok(ExitCode::from(code))
