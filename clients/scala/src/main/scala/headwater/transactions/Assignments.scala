@@ -50,9 +50,11 @@ final class Assignments(
     val partitions = java.util.HashSet(assigned)
     val committed = consumer.committed(partitions, timeout).asScala.filter(_._2 != null)
     state.foreach { s =>
-      for (partition, offset) <- committed if offset.metadata.startsWith("state:") && offset.metadata != metadata do
-        throw Failure.away(
-          s"--state: the group's offset of $partition was written with another state file (${offset.metadata}; this one is $metadata): sums would be doubled or lost. Use that file, or another --group"
+      for (partition, offset) <- committed do
+        // Python's client sends the zero byte that ends its string, too.
+        val mark = offset.metadata.stripSuffix("\u0000")
+        if mark.startsWith("state:") && mark != metadata then throw Failure.away(
+          s"--state: the group's offset of $partition was written with another state file ($mark; this one is $metadata): sums would be doubled or lost. Use that file, or another --group"
         )
     }
     lazy val low = consumer.beginningOffsets(partitions, timeout)
