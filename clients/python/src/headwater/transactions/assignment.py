@@ -92,11 +92,18 @@ class Assignment:
     def _where(self, consumer: Consumer, partitions: list[TopicPartition], state: State) -> list[TopicPartition]:
         mine = _MARK + state.state_id
         for committed in consumer.committed(partitions, timeout=self._timeout_s) if partitions else []:
-            mark = committed.metadata or ""
-            if committed.offset >= 0 and mark.startswith(_MARK) and mark != mine:
+            try:
+                mark = committed.metadata or ""
+            except UnicodeDecodeError as error:
                 raise Failure(
-                    f"the group has counted {self._topic}[{committed.partition}] with another state ({mark}), this file's"
-                    f" is {mine}: sums would be doubled or lost; use that --state file, or another --group"
+                    f"what the group remembers of {self._topic}[{committed.partition}] cannot be read, so it is not"
+                    " known whether another state has counted it; use another --group"
+                ) from error
+            # The client reads on behind the text where its writer sent no zero byte; ids are of one length.
+            if committed.offset >= 0 and mark.startswith(_MARK) and not mark.startswith(mine):
+                raise Failure(
+                    f"the group has counted {self._topic}[{committed.partition}] with another state ({mark}), this"
+                    f" file's is {mine}: sums would be doubled or lost; use that --state file, or another --group"
                 )
         found = []
         for one in partitions:

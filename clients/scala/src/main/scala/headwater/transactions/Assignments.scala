@@ -20,6 +20,8 @@ final class Assignments(
   private val next = mutable.HashMap.empty[TopicPartition, Long]
   private val done = mutable.HashMap.empty[TopicPartition, Long]
   private val metadata = state.map(s => s"state:${s.stateId}").getOrElse("")
+  // Python's client sends the zero byte that ends a string, and reads on behind the text where there is none.
+  private val committedMetadata = metadata + "\u0000"
 
   def nextOf(partition: TopicPartition): Long = next.getOrElse(partition, -1L)
 
@@ -51,7 +53,6 @@ final class Assignments(
     val committed = consumer.committed(partitions, timeout).asScala.filter(_._2 != null)
     state.foreach { s =>
       for (partition, offset) <- committed do
-        // Python's client sends the zero byte that ends its string, too.
         val mark = offset.metadata.stripSuffix("\u0000")
         if mark.startsWith("state:") && mark != metadata then throw Failure.away(
           s"--state: the group's offset of $partition was written with another state file ($mark; this one is $metadata): sums would be doubled or lost. Use that file, or another --group"
@@ -79,4 +80,4 @@ final class Assignments(
     done.remove(partition)
 
   private def offsets(partitions: Iterable[TopicPartition]) =
-    partitions.map(partition => partition -> OffsetAndMetadata(next(partition), metadata)).toMap.asJava
+    partitions.map(partition => partition -> OffsetAndMetadata(next(partition), committedMetadata)).toMap.asJava
