@@ -4,6 +4,7 @@
 mod support;
 
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use headwater_contracts::v1::event::PageEvent;
@@ -16,6 +17,7 @@ use support::calls::{
 };
 use support::process::{Headwater, Ingest, Stats, command, run, text};
 use support::within;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -67,6 +69,23 @@ async fn a_port_in_use_is_named_with_its_setting() {
         assert!(!output.status.success());
         assert!(said.contains(key) && said.contains(&address), "{said}");
     }
+}
+
+#[tokio::test]
+async fn it_serves_and_ends_where_nobody_reads_its_log_any_more() {
+    let command = command(&["dev", "--dev-rate", "50", "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"]);
+    let mut command = tokio::process::Command::from(command);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    // As `headwater dev 2>&1 | head -1` does: one line, and then nobody reads.
+    let mut line = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut line).await.unwrap();
+    assert!(!line.is_empty());
+    let early = tokio::time::timeout(Duration::from_secs(3), child.wait()).await;
+    assert!(early.is_err(), "it ended by itself: {early:?}");
+    let pid = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let status = tokio::time::timeout(END_MAX, child.wait()).await.expect("it ends when it is told to").unwrap();
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]

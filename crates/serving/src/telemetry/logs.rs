@@ -39,6 +39,8 @@ where
 {
     let filter = EnvFilter::try_new(&settings.filter).map_err(|error| LogError::Filter(error.to_string()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
+    // Of a line that cannot be written it would tell by a macro that panics where nobody reads standard error any more.
+    let builder = builder.log_internal_errors(false);
     Ok(match settings.format {
         LogFormat::Text => Box::new(builder.finish()),
         LogFormat::Json => {
