@@ -12,5 +12,5 @@ event = Transaction(transaction_id=str(uuid.uuid4()), account_number="ACC-0001",
 event.transaction_datetime.GetCurrentTime()
 record = Record()
 record.event.Pack(event)
-with Client(ConnectOptions(*sys.argv[1:2])) as client:
+with Client(ConnectOptions(next(iter(sys.argv[1:]), ConnectOptions.endpoint))) as client:
     print(client.ingest.publish(PublishRequest(stream="transactions", records=[record])).results[0])

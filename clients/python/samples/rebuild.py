@@ -7,7 +7,7 @@ from headwater.channel import ConnectOptions
 from headwater.client import Client
 from headwater.rebuild.v1.rebuild_pb2 import StartRebuildRequest, WatchRebuildsRequest
 
-with Client(ConnectOptions(*sys.argv[1:2])) as client:
+with Client(ConnectOptions(next(iter(sys.argv[1:]), ConnectOptions.endpoint))) as client:
     request_id = str(uuid.uuid4())
     client.rebuild.start_rebuild(StartRebuildRequest(request_id=request_id, streams=["transactions"]))
     for answer in client.rebuild.watch_rebuilds(WatchRebuildsRequest(request_id=request_id)):

@@ -7,5 +7,5 @@ from headwater.client import Client
 from headwater.stats.v1.stats_pb2 import GetStatsRequest, StatQuery
 
 query = StatQuery(stream="transactions", stat="account_total", by="ACC-0001")
-with Client(ConnectOptions(*sys.argv[1:2])) as client:
+with Client(ConnectOptions(next(iter(sys.argv[1:]), ConnectOptions.endpoint))) as client:
     print(client.stats.get_stats(GetStatsRequest(queries=[query])).results[0])

@@ -19,7 +19,7 @@ from headwater.rebuild.v1.rebuild_pb2 import ListRebuildsRequest
 from headwater.stats.v1.stats_pb2 import ListStatsRequest, StatQuery, SubscribeStatsRequest
 
 PYTHON = Path(__file__).resolve().parent.parent
-BINARY = Path(os.environ.get("HEADWATER_BINARY", PYTHON.parents[1] / "target" / "debug" / "headwater"))
+BINARY = Path(os.environ.get("HEADWATER_TEST_BIN", PYTHON.parents[1] / "target" / "debug" / "headwater"))
 
 
 @pytest.fixture(scope="module")

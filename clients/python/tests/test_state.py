@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # its __init__ imports it for others
 from conftest import Stream, program
 
 from headwater.transactions.failure import Failure
@@ -60,8 +60,10 @@ def test_members_that_are_killed_count_nothing_twice(stream: Stream, tmp_path: P
     state = tmp_path / "s.db"
     command = [program("consume"), *stream.consume_arguments(), "--state", str(state), "--quiet"]
     producer = subprocess.Popen(
-        [program("produce"), "-b", stream.broker, "-s", stream.registry, "-t", stream.topic]
-        + ["--count", "8000", "--rate", "2000", "--quiet"]
+        [
+            *(program("produce"), "-b", stream.broker, "-s", stream.registry, "-t", stream.topic),
+            *("--count", "8000", "--rate", "2000", "--quiet"),
+        ]
     )
     members = [subprocess.Popen(command) for _ in range(2)]
     try:
@@ -120,7 +122,8 @@ def test_an_offset_outside_the_log_stops(stream: Stream, tmp_path: Path) -> None
     assert stream.produce("--count", "400", "--quiet").returncode == 0
     admin = AdminClient({"bootstrap.servers": stream.broker})
     partitions = [TopicPartition(stream.topic, number) for number in range(4)]
-    ends = admin.list_offsets({one: OffsetSpec.latest() for one in partitions})
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # its stubs leave it out
+    ends = admin.list_offsets(dict.fromkeys(partitions, latest))
     removed = [TopicPartition(one.topic, one.partition, future.result(10).offset) for one, future in ends.items()]
     for future in admin.delete_records(removed).values():
         future.result(10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import grpc
 import grpc.aio
@@ -13,6 +13,15 @@ from headwater.error_details import CallError
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class _Answers(Protocol[R_co]):
+    """A running call with many answers."""
+
+    def __iter__(self) -> Iterator[R_co]: ...
+
+    def cancel(self) -> object: ...
 
 
 class _Call(Generic[Q, R]):
@@ -100,7 +109,7 @@ class AioExchange(_Call[Q, R]):
         return _aio_answers(self._call(requests, timeout=timeout_s, metadata=self._metadata))
 
 
-def _answers(call: grpc.CallIterator[R]) -> Iterator[R]:
+def _answers(call: _Answers[R]) -> Iterator[R]:
     try:
         yield from call
     except grpc.RpcError as error:

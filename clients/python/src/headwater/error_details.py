@@ -1,6 +1,8 @@
 """What the platform says when it refuses a call."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -27,8 +29,10 @@ class CallError(Exception):
         self.violations: list[Violation] = []
         self.retry_after_s: float | None = None
         self.metadata: dict[str, str] = {}
-        for key, value in error.trailing_metadata() or ():
-            if key == _DETAILS:
+        # Pairs in the sync and in the aio library, whatever their stubs say.
+        pairs = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
+        for key, value in pairs:
+            if key == _DETAILS and isinstance(value, bytes):
                 self._take(value)
         super().__init__(f"{self.reason or self.code.name}: {self.detail}")
 

@@ -6,7 +6,7 @@ WRONG_USAGE = 2
 SYSTEM_AWAY = 3
 
 
-class Failure(Exception):
+class Failure(Exception):  # noqa: N818 (the end of the program, and not only an error)
     """Ends the program with a code and a sentence on stderr."""
 
     def __init__(self, sentence: str, exit_code: int = SYSTEM_AWAY) -> None:

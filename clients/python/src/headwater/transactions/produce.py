@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def _keep_pace(sent: int, rate: float, began: float, stop: StopSignal) -> None:
         stop.wait(ahead_s)
 
 
-def _write_summary(path: str, summary: dict[str, object]) -> None:
+def _write_summary(path: str, summary: Mapping[str, object]) -> None:
     try:
         Path(path).write_text(json.dumps(summary) + "\n", encoding="utf-8")
     except OSError as error:

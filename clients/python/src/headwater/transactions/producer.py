@@ -47,7 +47,8 @@ class TransactionProducer:
         path = next((path for path, name in schema.messages.items() if name == FULL_NAME), None)
         if path is None:
             raise Failure(
-                f"the schema {schema.schema_id} of '{topic}-value' holds no message {FULL_NAME}: see that --topic is right"
+                f"the schema {schema.schema_id} of '{topic}-value' holds no message {FULL_NAME}:"
+                " see that --topic is right"
             )
         see_topic(broker, topic, timeout_s, given)
         self.schema_id = schema.schema_id
@@ -94,7 +95,8 @@ class TransactionProducer:
         if self._failed and self._last_error is not None:
             raise Failure(
                 f"the broker {self._broker} did not take {self._failed} records for '{self._topic}'"
-                f" ({self._last_error.str()}), {self.acknowledged()} are there: see that it runs, then send the rest again"
+                f" ({self._last_error.str()}), {self.acknowledged()} are there:"
+                " see that it runs, then send the rest again"
             )
 
 

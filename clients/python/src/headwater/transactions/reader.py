@@ -32,10 +32,8 @@ class TransactionReader:
         """The transaction, its cents, and whether it has fields that this program does not know."""
         if value is None:
             raise UncountableError("BAD_FRAME", "the record has no value")
-        if value[:_FIRST_PREFIX_BYTES] in self._prefixes:
-            payload = value[_FIRST_PREFIX_BYTES:]
-        else:
-            payload = self._payload(value)
+        is_known = value[:_FIRST_PREFIX_BYTES] in self._prefixes
+        payload = value[_FIRST_PREFIX_BYTES:] if is_known else self._payload(value)
         try:
             transaction = Transaction.FromString(payload)
         except DecodeError as error:

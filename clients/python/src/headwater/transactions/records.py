@@ -57,7 +57,8 @@ def _opened(name: str) -> Iterator[IO[str]]:
         yield sys.stdin
         return
     try:
-        stream = Path(name).open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        # Closed below: what its reader raises is not an error of opening.
+        stream = Path(name).open(encoding="utf-8-sig", errors="surrogateescape", newline="")  # noqa: SIM115
     except OSError as error:
         raise WrongUsage(f"--input {name}: cannot be read: {error.strerror}") from error
     with stream:

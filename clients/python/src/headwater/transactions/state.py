@@ -1,7 +1,7 @@
 """Sums and next offsets in one SQLite file, shared by all members of a group on a machine.
 
-A batch is one transaction: it adds the sums and moves `next` only where that is what this member expects, so that of two
-members which believe to own a partition one is turned away. Kafka's committed offsets are a hint.
+A batch is one transaction: it adds the sums and moves `next` only where that is what this member expects: of two
+members which believe that they own a partition one is turned away. Kafka's committed offsets are a hint.
 """
 
 import sqlite3
