@@ -34,7 +34,7 @@ def parts() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def platform(folder: Path) -> Image:
     image = Image("headwater", folder)
-    binary = Path(os.environ.get("HEADWATER_TEST_BINARY", ROOT / "target/debug/headwater"))
+    binary = Path(os.environ.get("HEADWATER_TEST_BIN", ROOT / "target/debug/headwater"))
     if not binary.exists():
         pytest.fail(f"{binary} is missing: run `cargo build --bin headwater`")
     image.root.mkdir(parents=True)
