@@ -72,7 +72,7 @@ pub(crate) fn test(root: &Path) -> Vec<Command> {
     vec![
         python(root, &["-m", "pytest"]),
         maven(root, &["test"]),
-        command(root, "clients/go", "go", &["test", "./..."]),
+        command(root, "clients/go", "go", &["test", "-count=1", "./..."]),
         command(root, ".", "pytest", &["-q", "deploy/tests"]),
     ]
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -98,22 +98,9 @@ impl Language {
 
     /// Runs the consumer in a group of its own; its summary.
     pub(crate) fn consume(self, topic: &Topic, group: &str, more: &[&str]) -> Json {
-        self.consume_as(topic, &format!("{}-{group}-{}", topic.name, self.name()), more)
-    }
-
-    /// Runs the consumer as a member of that very group; its summary.
-    pub(crate) fn consume_as(self, topic: &Topic, group: &str, more: &[&str]) -> Json {
         let mut command = Command::new(self.program("headwater-consume-transactions"));
-        command.args(["-g", group]).arg("--quiet");
+        command.args(["-g", &format!("{}-{group}-{}", topic.name, self.name())]).arg("--quiet");
         self.summary(command, topic, more)
-    }
-
-    /// Starts a consumer that keeps its sums in a file, and ends by itself when nothing comes any more.
-    pub(crate) fn start_member(self, topic: &Topic, group: &str, state: &str) -> Child {
-        let mut command = Command::new(self.program("headwater-consume-transactions"));
-        command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name, "-g", group, "--quiet"]);
-        command.args(["--state", state, "--idle-exit", "10"]);
-        command.stdout(Stdio::null()).spawn().unwrap()
     }
 
     fn summary(self, mut command: Command, topic: &Topic, more: &[&str]) -> Json {
