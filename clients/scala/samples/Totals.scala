@@ -8,5 +8,6 @@ import headwater.stats.v1.stats.*
   val client = HeadwaterClient(ClientOptions(target, token = sys.env.get("HEADWATER_TOKEN")))
   try
     val query = StatQuery(stream = "transactions", stat = "account_total", by = "ACC-0001")
-    for value <- client.getStats(GetStatsRequest(Seq(query), token)).results.head.values do println(s"${value.key} ${value.text}")
+    for value <- client.getStats(GetStatsRequest(Seq(query), token)).results.head.values do
+      println(s"${value.key} ${value.text}")
   finally client.close()

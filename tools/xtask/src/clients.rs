@@ -63,6 +63,7 @@ fn lint(root: &Path) -> Vec<Command> {
             ],
         ),
         command(root, "clients/go", "go", &["vet", "./..."]),
+        maven(root, &["spotless:check"]),
         command(root, ".", "deploy/check", &[]),
     ]
 }

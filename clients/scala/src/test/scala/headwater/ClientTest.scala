@@ -14,16 +14,36 @@ class ClientTest extends munit.FunSuite:
   private var target = ""
 
   override def beforeAll(): Unit =
-    val binary = sys.env.getOrElse("HEADWATER_TEST_BIN", Path.of(sys.props("basedir"), "../../target/debug/headwater").normalize.toString)
-    assert(Files.isExecutable(Path.of(binary)), s"$binary is not there: run `make test`, or name it in HEADWATER_TEST_BIN")
+    val binary = sys.env.getOrElse(
+      "HEADWATER_TEST_BIN",
+      Path.of(sys.props("basedir"), "../../target/debug/headwater").normalize.toString
+    )
+    assert(
+      Files.isExecutable(Path.of(binary)),
+      s"$binary is not there: run `make test`, or name it in HEADWATER_TEST_BIN"
+    )
     val socket = ServerSocket(0)
     target = s"127.0.0.1:${socket.getLocalPort}"
     socket.close()
     val log = Files.createTempFile("headwater-dev", "log").toFile
     val data = Files.createTempDirectory("headwater-dev").toString
-    server = ProcessBuilder(binary, "dev", "--listen-grpc", target, "--listen-http", "127.0.0.1:0", "--auth-token", "secret-token", "--data", data, "--dev-rate", "0").redirectErrorStream(true).redirectOutput(log).start()
+    server = ProcessBuilder(
+      binary,
+      "dev",
+      "--listen-grpc",
+      target,
+      "--listen-http",
+      "127.0.0.1:0",
+      "--auth-token",
+      "secret-token",
+      "--data",
+      data,
+      "--dev-rate",
+      "0"
+    ).redirectErrorStream(true).redirectOutput(log).start()
     val until = System.nanoTime + 30000000000L
-    def ready = try client(_.listStreams()).streams.exists(_.partitions > 0) catch case _: HeadwaterError => false
+    def ready = try client(_.listStreams()).streams.exists(_.partitions > 0)
+    catch case _: HeadwaterError => false
     while !ready do
       assert(System.nanoTime < until && server.isAlive, Files.readString(log.toPath))
       Thread.sleep(100)
@@ -39,15 +59,27 @@ class ClientTest extends munit.FunSuite:
 
   private def record(id: String, account: String) =
     val now = com.google.protobuf.timestamp.Timestamp(java.time.Instant.now.getEpochSecond, 0)
-    Record(Some(com.google.protobuf.any.Any.pack(headwater.event.v1.transaction.Transaction(id, account, "", Some(now), 0.5))))
+    Record(
+      Some(
+        com.google.protobuf.any.Any.pack(headwater.event.v1.transaction.Transaction(id, account, "", Some(now), 0.5))
+      )
+    )
 
   test("what is published is counted, by the token") {
     client { c =>
-      val answers = c.publishStream((1 to 40).iterator.map(n => PublishStreamRequest(n, "transactions", Seq(record(s"s-$n", "ACC-9")))), inFlight = 4).toList
+      val answers = c
+        .publishStream(
+          (1 to 40).iterator.map(n => PublishStreamRequest(n, "transactions", Seq(record(s"s-$n", "ACC-9")))),
+          inFlight = 4
+        )
+        .toList
       assertEquals(answers.map(_.sequence), (1L to 40L).toList)
       val query = StatQuery(stream = "transactions", stat = "account_total", by = "ACC-9")
       // A token stands for its own batch; the last of each partition is the same partition's, as the key is one.
-      assertEquals(c.getStats(GetStatsRequest(Seq(query), answers.last.consistencyToken)).results.head.values.head.text, "20.00")
+      assertEquals(
+        c.getStats(GetStatsRequest(Seq(query), answers.last.consistencyToken)).results.head.values.head.text,
+        "20.00"
+      )
       val subscription = c.subscribeStats(SubscribeStatsRequest(Seq(query)))
       assertEquals(subscription.next().results.head.values.head.value, 2000L)
       subscription.close()
@@ -65,7 +97,9 @@ class ClientTest extends munit.FunSuite:
   test("the samples run") {
     def sample(name: String, args: String*): String =
       val path = sys.props.getOrElse("surefire.test.class.path", sys.props("java.class.path"))
-      val builder = ProcessBuilder((List("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", path, s"headwater.samples.$name", target) ++ args)*)
+      val builder = ProcessBuilder(
+        (List("java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", path, s"headwater.samples.$name", target) ++ args)*
+      )
       builder.environment.put("HEADWATER_TOKEN", "secret-token")
       val process = builder.redirectError(ProcessBuilder.Redirect.INHERIT).start()
       val out = String(process.getInputStream.readAllBytes())

@@ -6,22 +6,40 @@ import java.math.BigInteger
 
 /** Input files, good and bad. */
 class InputTest extends munit.FunSuite:
-  private def rows(text: String, csv: Boolean) = InputFile.rows(ByteArrayInputStream(text.getBytes("UTF-8")), csv).toList
+  private def rows(text: String, csv: Boolean) =
+    InputFile.rows(ByteArrayInputStream(text.getBytes("UTF-8")), csv).toList
   private val header = "transaction_id,account_number,transaction_reference,transaction_datetime,amount\n"
-  private def refusal(row: InputFile.Row) = row.left.toOption.map(bad => s"${bad.line}: ${bad.text}").getOrElse(s"accepted: $row")
+  private def refusal(row: InputFile.Row) =
+    row.left.toOption.map(bad => s"${bad.line}: ${bad.text}").getOrElse(s"accepted: $row")
 
   test("a csv with quotes, a quoted line break and an empty line") {
-    val good = rows(header + "a,ACC-1,\"say \"\"hi\"\", twice\nor so\",2026-01-02T03:04:05Z,-12.50\n\nb,ACC-1,,2026-01-02T03:04:05Z,1\n", csv = true)
-    assertEquals(good.map(_.map(tx => (tx.transactionReference, tx.amount))), List(Right(("say \"hi\", twice\nor so", -12.5)), Right(("", 1.0))))
+    val good = rows(
+      header + "a,ACC-1,\"say \"\"hi\"\", twice\nor so\",2026-01-02T03:04:05Z,-12.50\n\n" +
+        "b,ACC-1,,2026-01-02T03:04:05Z,1\n",
+      csv = true
+    )
+    assertEquals(
+      good.map(_.map(tx => (tx.transactionReference, tx.amount))),
+      List(Right(("say \"hi\", twice\nor so", -12.5)), Right(("", 1.0)))
+    )
   }
 
   test("a bad line of a csv is refused by its number, and the next is read") {
     val read = rows(
-      header + ",ACC-1,,2026-01-02T03:04:05Z,1\na,ACC-1,,2026-01-02T03:04:05Z,1.005\na,ACC-1,,2026-01-02T03:04:05Z,NaN\na,ACC-1,,yesterday,1\na,b\n" +
+      header + ",ACC-1,,2026-01-02T03:04:05Z,1\na,ACC-1,,2026-01-02T03:04:05Z,1.005\n" +
+        "a,ACC-1,,2026-01-02T03:04:05Z,NaN\n" +
+        "a,ACC-1,,yesterday,1\na,b\n" +
         "a,ACC-1,,2026-01-02T03:04:05Z,Infinity\na,ACC-1,,2026-01-02T03:04:05Z,7.25\n",
       csv = true
     )
-    val starts = List("2: transaction_id: is missing", "3: amount: 1.005", "4: amount: is NaN", "5: transaction_datetime: ", "6: has 2 columns", "7: amount: is Infinity")
+    val starts = List(
+      "2: transaction_id: is missing",
+      "3: amount: 1.005",
+      "4: amount: is NaN",
+      "5: transaction_datetime: ",
+      "6: has 2 columns",
+      "7: amount: is Infinity"
+    )
     for (row, start) <- read.zip(starts) do assert(refusal(row).startsWith(start), refusal(row))
     assertEquals(read.last.map(_.amount), Right(7.25))
   }
@@ -43,10 +61,20 @@ class InputTest extends munit.FunSuite:
       csv = false
     )
     assertEquals(read.head.map(_.amount), Right(0.29))
-    val starts = List("2: colour: the contract", "3: is no JSON", "4: is no JSON object", "5: ", "6: amount: ", "7: transaction_datetime: is missing")
+    val starts = List(
+      "2: colour: the contract",
+      "3: is no JSON",
+      "4: is no JSON object",
+      "5: ",
+      "6: amount: ",
+      "7: transaction_datetime: is missing"
+    )
     for (row, start) <- read.tail.zip(starts) do assert(refusal(row).startsWith(start), refusal(row))
   }
 
   test("cents as people write them") {
-    assertEquals(List(-1250L, 5L, 0L, -5L).map(n => Cents.text(BigInteger.valueOf(n))), List("-12.50", "0.05", "0.00", "-0.05"))
+    assertEquals(
+      List(-1250L, 5L, 0L, -5L).map(n => Cents.text(BigInteger.valueOf(n))),
+      List("-12.50", "0.05", "0.00", "-0.05")
+    )
   }

@@ -13,7 +13,8 @@ import scala.jdk.CollectionConverters.*
 
 /** The real broker and registry, and the programs as processes. */
 object Parts:
-  private def need(name: String) = sys.env.getOrElse(name, throw AssertionError(s"$name is not set: run `make parts`, or `make test`"))
+  private def need(name: String) =
+    sys.env.getOrElse(name, throw AssertionError(s"$name is not set: run `make parts`, or `make test`"))
   lazy val kafka: String = need("HEADWATER_TEST_KAFKA")
   lazy val registry: String = need("HEADWATER_TEST_REGISTRY")
 
@@ -35,14 +36,21 @@ object Parts:
     val body = JsonObject()
     body.addProperty("schemaType", "PROTOBUF")
     body.addProperty("schema", text)
-    val request = HttpRequest.newBuilder(URI.create(s"$registry/subjects/$topic-value/versions")).header("content-type", "application/json").POST(HttpRequest.BodyPublishers.ofString(Gson().toJson(body)))
+    val request = HttpRequest
+      .newBuilder(URI.create(s"$registry/subjects/$topic-value/versions"))
+      .header("content-type", "application/json")
+      .POST(HttpRequest.BodyPublishers.ofString(Gson().toJson(body)))
     val answer = HttpClient.newHttpClient.send(request.build(), HttpResponse.BodyHandlers.ofString)
     assert(answer.statusCode == 200, answer.body)
     JsonParser.parseString(answer.body).getAsJsonObject.get("id").getAsInt
 
   def send(topic: String, values: Array[Byte]*): Unit =
-    val producer = KafkaProducer(JMap.of[String, Object]("bootstrap.servers", kafka), ByteArraySerializer(), ByteArraySerializer())
-    try values.map(value => producer.send(ProducerRecord(topic, "foreign".getBytes, value))).foreach(_.get(20, TimeUnit.SECONDS))
+    val producer =
+      KafkaProducer(JMap.of[String, Object]("bootstrap.servers", kafka), ByteArraySerializer(), ByteArraySerializer())
+    try
+      values
+        .map(value => producer.send(ProducerRecord(topic, "foreign".getBytes, value)))
+        .foreach(_.get(20, TimeUnit.SECONDS))
     finally producer.close()
 
   final case class Ended(code: Int, out: String, err: String, summary: Option[JsonObject])
@@ -59,11 +67,24 @@ object Parts:
       Ended(process.exitValue, outText, Files.readString(err), json)
 
   def start(main: String, args: String*): Running =
-    val List(out, err, summary) = List("out", "err", "json").map(name => Files.createTempFile("headwater-scala", name)): @unchecked
-    val java = List("java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", sys.props.getOrElse("surefire.test.class.path", sys.props("java.class.path")), s"headwater.transactions.$main")
-    val process = ProcessBuilder((java ++ args ++ List("--summary", summary.toString)).asJava).redirectOutput(out.toFile).redirectError(err.toFile).start()
+    val List(out, err, summary) =
+      List("out", "err", "json").map(name => Files.createTempFile("headwater-scala", name)): @unchecked
+    val java = List(
+      "java",
+      "-Xmx256m",
+      "-XX:+UseSerialGC",
+      "-XX:TieredStopAtLevel=1",
+      "-cp",
+      sys.props.getOrElse("surefire.test.class.path", sys.props("java.class.path")),
+      s"headwater.transactions.$main"
+    )
+    val process = ProcessBuilder((java ++ args ++ List("--summary", summary.toString)).asJava)
+      .redirectOutput(out.toFile)
+      .redirectError(err.toFile)
+      .start()
     Running(process, out, err, summary)
 
-  def produce(topic: String, args: String*): Ended = start("ProduceTransactions", List("-b", kafka, "-s", registry, "-t", topic) ++ args*).end()
+  def produce(topic: String, args: String*): Ended =
+    start("ProduceTransactions", List("-b", kafka, "-s", registry, "-t", topic) ++ args*).end()
   def consuming(topic: String, group: String, args: String*): Running =
     start("ConsumeTransactions", List("-b", kafka, "-s", registry, "-t", topic, "-g", group) ++ args*)

@@ -24,8 +24,14 @@ class TransactionsTest extends munit.FunSuite:
     def framed(schema: Int, tx: Array[Byte]) = Frame.prefix(schema, List(0)) ++ tx
     Parts.send(
       topic,
-      "foreign".getBytes, null, framed(999999999, good.toByteArray), framed(wrong, good.toByteArray), framed(id, Array[Byte](10, 99)),
-      framed(id, good.copy(accountNumber = "").toByteArray), framed(id, good.copy(amount = Double.NaN).toByteArray), framed(id, good.copy(amount = 0.001).toByteArray),
+      "foreign".getBytes,
+      null,
+      framed(999999999, good.toByteArray),
+      framed(wrong, good.toByteArray),
+      framed(id, Array[Byte](10, 99)),
+      framed(id, good.copy(accountNumber = "").toByteArray),
+      framed(id, good.copy(amount = Double.NaN).toByteArray),
+      framed(id, good.copy(amount = 0.001).toByteArray),
       // A newer schema's field, which is not known here: number 9, "new".
       framed(id, good.toByteArray ++ Array[Byte](74, 3, 'n', 'e', 'w'))
     )
@@ -33,7 +39,10 @@ class TransactionsTest extends munit.FunSuite:
     val read = Parts.consuming(topic, group(), "--count", "1009").end()
     assertEquals(read.code, 0, read.err)
     assertEquals((figure(read, "records"), figure(read, "counted"), figure(read, "newer_fields")), (1009L, 1001L, 1L))
-    assertEquals(read.summary.get.getAsJsonObject("skipped").toString, """{"BAD_FRAME":2,"INVALID_FIELD":2,"MALFORMED":1,"NOT_IN_SCALE":1,"UNKNOWN_SCHEMA":1,"WRONG_SCHEMA":1}""")
+    assertEquals(
+      read.summary.get.getAsJsonObject("skipped").toString,
+      """{"BAD_FRAME":2,"INVALID_FIELD":2,"MALFORMED":1,"NOT_IN_SCALE":1,"UNKNOWN_SCHEMA":1,"WRONG_SCHEMA":1}"""
+    )
     assertEquals(read.summary.get.getAsJsonObject("sums").size, 20)
     assertEquals(read.out.linesIterator.count(_.matches("""\(ACC-\d{4}, -?\d+\.\d\d\)""")), 1001)
     assert(read.err.contains(s"skipped $topic["), read.err)
@@ -45,7 +54,10 @@ class TransactionsTest extends munit.FunSuite:
     val ended = pair.map(_.end())
     assertEquals(ended.map(_.code), List(0, 0), ended.map(_.err).toString)
     assertEquals(ended.map(figure(_, "records")).sum, 609L, ended.map(_.err).toString)
-    assertEquals(sums(Parts.consuming(topic, members, "--state", state, "--idle-exit", "2", "--quiet").end()), sums(read))
+    assertEquals(
+      sums(Parts.consuming(topic, members, "--state", state, "--idle-exit", "2", "--quiet").end()),
+      sums(read)
+    )
     // The group's offsets belong to that file.
     val other = Parts.consuming(topic, members, "--state", state + "2", "--idle-exit", "2").end()
     assertEquals(other.code, 3, other.err)
@@ -67,7 +79,11 @@ class TransactionsTest extends munit.FunSuite:
   test("a file with a bad line: the others are sent, exit 1") {
     val topic = Parts.topic(1)
     val file = Files.createTempFile("headwater-scala", ".csv")
-    Files.writeString(file, "transaction_id,account_number,transaction_datetime,amount\na,b,2026-01-02T03:04:05Z,1.5\n,b,2026-01-02T03:04:05Z,1\nc,b,2026-01-02T03:04:05Z,2\n")
+    Files.writeString(
+      file,
+      "transaction_id,account_number,transaction_datetime,amount\n" +
+        "a,b,2026-01-02T03:04:05Z,1.5\n,b,2026-01-02T03:04:05Z,1\nc,b,2026-01-02T03:04:05Z,2\n"
+    )
     val sent = Parts.produce(topic, "-i", file.toString)
     assertEquals((sent.code, figure(sent, "sent"), figure(sent, "refused")), (1, 2L, 1L), sent.err)
     assert(sent.err.contains("line 3: transaction_id: is missing"), sent.err)
@@ -77,12 +93,17 @@ class TransactionsTest extends munit.FunSuite:
     val topic = Parts.topic(1, register = false)
     def ends(program: String, broker: String, registry: String, topic: String) =
       val extra = if program == "ConsumeTransactions" then List("-g", group()) else Nil
-      val ended = Parts.start(program, List("-b", broker, "-s", registry, "-t", topic, "--timeout", "2") ++ extra*).end()
+      val ended =
+        Parts.start(program, List("-b", broker, "-s", registry, "-t", topic, "--timeout", "2") ++ extra*).end()
       assertEquals(ended.code, 3, ended.err)
       ended.err
     for program <- List("ProduceTransactions", "ConsumeTransactions") do
       assert(ends(program, "127.0.0.1:1", Parts.registry, topic).contains("the broker at 127.0.0.1:1 is away"))
-      assert(ends(program, Parts.kafka, "http://127.0.0.1:1", topic).contains("the schema registry at http://127.0.0.1:1 is away"))
+      assert(
+        ends(program, Parts.kafka, "http://127.0.0.1:1", topic).contains(
+          "the schema registry at http://127.0.0.1:1 is away"
+        )
+      )
       assert(ends(program, Parts.kafka, Parts.registry, "not-there").contains("has no topic not-there"))
       assert(ends(program, Parts.kafka, Parts.registry, topic).contains(s"has no subject $topic-value"))
   }

@@ -16,7 +16,13 @@ class VectorsTest extends munit.FunSuite:
   private val hex = HexFormat.of()
 
   private def all(file: String, name: String): Seq[JsonObject] =
-    val list = JsonParser.parseString(Files.readString(vectors.resolve(file))).getAsJsonObject.getAsJsonArray(name).asScala.map(_.getAsJsonObject).toSeq
+    val list = JsonParser
+      .parseString(Files.readString(vectors.resolve(file)))
+      .getAsJsonObject
+      .getAsJsonArray(name)
+      .asScala
+      .map(_.getAsJsonObject)
+      .toSeq
     assert(list.nonEmpty, s"$file has no $name")
     list
 
@@ -41,12 +47,22 @@ class VectorsTest extends munit.FunSuite:
         JsonFormat.parser().ignoringUnknownFields().merge(vector.get("value").toString, meant)
         val read = Transaction.parseFrom(payload)
         assertEquals(read.discardUnknownFields, Transaction.parseFrom(meant.build().toByteArray), name)
-        if read.unknownFields.asMap.isEmpty then assertEquals(hex.formatHex(read.toByteArray), hex.formatHex(payload), name)
+        if read.unknownFields.asMap.isEmpty then
+          assertEquals(hex.formatHex(read.toByteArray), hex.formatHex(payload), name)
   }
 
   test("bytes that are no frame") {
-    for bytes <- List("", "00", "0000000001", "01000000010a", "000000000102", "0000000001ffffffffff", "000000000101", "000000000142") do
-      intercept[Frame.Bad](Frame.parse(hex.parseHex(bytes)))
+    for bytes <- List(
+        "",
+        "00",
+        "0000000001",
+        "01000000010a",
+        "000000000102",
+        "0000000001ffffffffff",
+        "000000000101",
+        "000000000142"
+      )
+    do intercept[Frame.Bad](Frame.parse(hex.parseHex(bytes)))
     assertEquals(Frame.parse(hex.parseHex("00000000010200")).indexes, List(0))
   }
 
@@ -59,7 +75,8 @@ class VectorsTest extends munit.FunSuite:
 
   test("amounts") {
     for vector <- all("amounts.json", "amounts") do
-      val amount = java.lang.Double.longBitsToDouble(java.lang.Long.parseUnsignedLong(vector.get("ieee_hex").getAsString, 16))
+      val amount =
+        java.lang.Double.longBitsToDouble(java.lang.Long.parseUnsignedLong(vector.get("ieee_hex").getAsString, 16))
       val cents = vector.get("cents")
       assertEquals(Cents.of(amount), Option.when(!cents.isJsonNull)(cents.getAsLong), vector.toString)
   }

@@ -19,29 +19,39 @@ final case class ClientOptions(
     deadline: FiniteDuration = 10.seconds
 )
 
-/** Publishes events and reads what was counted. Unary calls have a deadline, retries included; what may be called again is in
-  * `service-config.json`. A failure is a `HeadwaterError`.
+/** Publishes events and reads what was counted. Unary calls have a deadline, retries included; what may be called again
+  * is in `service-config.json`. A failure is a `HeadwaterError`.
   */
 final class HeadwaterClient(options: ClientOptions = ClientOptions()) extends AutoCloseable:
   import HeadwaterClient.*
 
   private val channel: ManagedChannel =
-    val builder = NettyChannelBuilder.forTarget(options.target).enableRetry().defaultServiceConfig(serviceConfig).userAgent("headwater-scala")
+    val builder = NettyChannelBuilder
+      .forTarget(options.target)
+      .enableRetry()
+      .defaultServiceConfig(serviceConfig)
+      .userAgent("headwater-scala")
     options.tlsCaFile match
       case Some(file) => builder.sslContext(GrpcSslContexts.forClient().trustManager(file).build())
       case None       => builder.usePlaintext()
     options.token.foreach(token => builder.intercept(bearer(token)))
     builder.build()
 
-  private def ingest = IngestServiceGrpc.blockingStub(channel).withDeadlineAfter(options.deadline.toMillis, TimeUnit.MILLISECONDS)
-  private def stats = StatsServiceGrpc.blockingStub(channel).withDeadlineAfter(options.deadline.toMillis, TimeUnit.MILLISECONDS)
+  private def ingest =
+    IngestServiceGrpc.blockingStub(channel).withDeadlineAfter(options.deadline.toMillis, TimeUnit.MILLISECONDS)
+  private def stats =
+    StatsServiceGrpc.blockingStub(channel).withDeadlineAfter(options.deadline.toMillis, TimeUnit.MILLISECONDS)
 
   def publish(request: PublishRequest): PublishResponse = HeadwaterError.guarded(ingest.publish(request))
-  def listStreams(request: ListStreamsRequest = ListStreamsRequest()): ListStreamsResponse = HeadwaterError.guarded(ingest.listStreams(request))
-  def listStats(request: ListStatsRequest = ListStatsRequest()): ListStatsResponse = HeadwaterError.guarded(stats.listStats(request))
+  def listStreams(request: ListStreamsRequest = ListStreamsRequest()): ListStreamsResponse =
+    HeadwaterError.guarded(ingest.listStreams(request))
+  def listStats(request: ListStatsRequest = ListStatsRequest()): ListStatsResponse =
+    HeadwaterError.guarded(stats.listStats(request))
   def getStats(request: GetStatsRequest): GetStatsResponse = HeadwaterError.guarded(stats.getStats(request))
-  def queryHistory(request: QueryHistoryRequest): QueryHistoryResponse = HeadwaterError.guarded(stats.queryHistory(request))
-  def explainVerdict(request: ExplainVerdictRequest): ExplainVerdictResponse = HeadwaterError.guarded(stats.explainVerdict(request))
+  def queryHistory(request: QueryHistoryRequest): QueryHistoryResponse =
+    HeadwaterError.guarded(stats.queryHistory(request))
+  def explainVerdict(request: ExplainVerdictRequest): ExplainVerdictResponse =
+    HeadwaterError.guarded(stats.explainVerdict(request))
 
   /** Figures whenever they change, without end: close it. It has no deadline. */
   def subscribeStats(request: SubscribeStatsRequest): Subscription[SubscribeStatsResponse] =
@@ -49,20 +59,25 @@ final class HeadwaterClient(options: ClientOptions = ClientOptions()) extends Au
     val answers = context.wrap(() => StatsServiceGrpc.blockingStub(channel).subscribeStats(request)).call()
     Subscription(answers, () => context.cancel(null))
 
-  /** Publishes batch after batch and gives the answers in order. At most `inFlight` batches wait for theirs; the next is drawn
-    * only as answers are taken. A stream that breaks is a `HeadwaterError`: what has no answer may be sent again.
+  /** Publishes batch after batch and gives the answers in order. At most `inFlight` batches wait for theirs; the next
+    * is drawn only as answers are taken. A stream that breaks is a `HeadwaterError`: what has no answer may be sent
+    * again.
     */
   def publishStream(batches: Iterator[PublishStreamRequest], inFlight: Int = 16): Subscription[PublishStreamResponse] =
     require(inFlight >= 1 && inFlight <= 1024, "inFlight: 1 to 1024")
     // One place more than can be answered, for the end.
     val answers = ArrayBlockingQueue[Either[Option[Throwable], PublishStreamResponse]](inFlight + 1)
     val context = Context.current.withCancellation()
-    val call = context.wrap { () =>
-      IngestServiceGrpc.stub(channel).publishStream(new StreamObserver[PublishStreamResponse]:
-        def onNext(answer: PublishStreamResponse): Unit = answers.put(Right(answer))
-        def onError(e: Throwable): Unit = answers.put(Left(Some(e)))
-        def onCompleted(): Unit = answers.put(Left(None)))
-    }.call()
+    val call = context
+      .wrap { () =>
+        IngestServiceGrpc
+          .stub(channel)
+          .publishStream(new StreamObserver[PublishStreamResponse]:
+            def onNext(answer: PublishStreamResponse): Unit = answers.put(Right(answer))
+            def onError(e: Throwable): Unit = answers.put(Left(Some(e)))
+            def onCompleted(): Unit = answers.put(Left(None)))
+      }
+      .call()
     var waiting = 0
     var closed = false
     val iterator = Iterator.unfold(()) { _ =>

@@ -6,8 +6,8 @@ import io.grpc.protobuf.StatusProto
 import scala.concurrent.duration.{DurationLong, FiniteDuration}
 import scala.jdk.CollectionConverters.*
 
-/** A call that failed: the platform's reason (a page of `docs/errors` each; empty where the fault is not the platform's), the
-  * fields at fault, and how long to wait where a retry can help.
+/** A call that failed: the platform's reason (a page of `docs/errors` each; empty where the fault is not the
+  * platform's), the fields at fault, and how long to wait where a retry can help.
   */
 final class HeadwaterError(
     val code: Status.Code,
@@ -27,8 +27,12 @@ object HeadwaterError:
     HeadwaterError(
       e.getStatus.getCode,
       all(classOf[ErrorInfo]).headOption.map(_.getReason).getOrElse(""),
-      all(classOf[BadRequest]).flatMap(_.getFieldViolationsList.asScala).map(v => Violation(v.getField, v.getDescription)),
-      all(classOf[RetryInfo]).headOption.map(info => info.getRetryDelay.getSeconds.seconds + info.getRetryDelay.getNanos.toLong.nanos),
+      all(classOf[BadRequest])
+        .flatMap(_.getFieldViolationsList.asScala)
+        .map(v => Violation(v.getField, v.getDescription)),
+      all(classOf[RetryInfo]).headOption.map(info =>
+        info.getRetryDelay.getSeconds.seconds + info.getRetryDelay.getNanos.toLong.nanos
+      ),
       Option(e.getStatus.getDescription).getOrElse(e.getStatus.getCode.toString),
       e
     )

@@ -7,8 +7,8 @@ import org.apache.kafka.common.{KafkaException, TopicPartition}
 import scala.collection.mutable
 import scala.jdk.CollectionConverters.*
 
-/** Which offset each assigned partition goes on from, and what Kafka is told of it. With a state file the file decides, and
-  * Kafka's offset is a hint.
+/** Which offset each assigned partition goes on from, and what Kafka is told of it. With a state file the file decides,
+  * and Kafka's offset is a hint.
   */
 final class Assignments(
     consumer: Consumer[Array[Byte], Array[Byte]],
@@ -31,7 +31,8 @@ final class Assignments(
 
   /** Another member took the partition over and has moved it on: follow it. */
   def follow(partition: TopicPartition): Unit = state.foreach { s =>
-    val offset = s.nextOf(partition.partition, consumer.beginningOffsets(java.util.List.of(partition), timeout).get(partition))
+    val offset =
+      s.nextOf(partition.partition, consumer.beginningOffsets(java.util.List.of(partition), timeout).get(partition))
     next(partition) = offset
     if consumer.assignment.contains(partition) then consumer.seek(partition, offset)
   }
@@ -45,7 +46,10 @@ final class Assignments(
     val known = partitions.filter(next.contains)
     if known.nonEmpty then
       try consumer.commitSync(offsets(known), timeout)
-      catch case e: KafkaException => if state.isEmpty then onChange(s"the offsets could not be committed: ${e.getMessage}; these records will be counted again")
+      catch
+        case e: KafkaException =>
+          if state.isEmpty then
+            onChange(s"the offsets could not be committed: ${e.getMessage}; these records will be counted again")
       done.clear()
 
   def onPartitionsAssigned(assigned: JCollection[TopicPartition]): Unit = if !assigned.isEmpty then
@@ -54,16 +58,18 @@ final class Assignments(
     state.foreach { s =>
       for (partition, offset) <- committed do
         val mark = offset.metadata.stripSuffix("\u0000")
-        if mark.startsWith("state:") && mark != metadata then throw Failure.away(
-          s"--state: the group's offset of $partition was written with another state file ($mark; this one is $metadata): sums would be doubled or lost. Use that file, or another --group"
-        )
+        if mark.startsWith("state:") && mark != metadata then
+          throw Failure.away(
+            s"--state: the group's offset of $partition was written with another state file ($mark; this one is " +
+              s"$metadata): sums would be doubled or lost. Use that file, or another --group"
+          )
     }
     lazy val low = consumer.beginningOffsets(partitions, timeout)
     lazy val start = if latest then consumer.endOffsets(partitions, timeout) else low
     for partition <- assigned.asScala do
       val offset: Long = state match
         case Some(s) => s.nextOf(partition.partition, start.get(partition))
-        case None    => committed.get(partition).map(_.offset).getOrElse(start.get(partition))
+        case None => committed.get(partition).map(_.offset).getOrElse(start.get(partition))
       next(partition) = offset
       consumer.seek(partition, offset)
     onChange(s"assigned ${assigned.asScala.map(_.partition).toSeq.sorted.mkString(", ")}")

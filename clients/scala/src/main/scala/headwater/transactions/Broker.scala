@@ -25,7 +25,8 @@ object Broker:
       AdminClientConfig.REQUEST_TIMEOUT_MS_CONFIG -> math.min(timeoutMs, 10000)
     )
     guarded(brokers, topic, timeoutS) {
-      val admin = Admin.create(properties(settings, extra.filter((name, _) => AdminClientConfig.configNames.contains(name))))
+      val admin =
+        Admin.create(properties(settings, extra.filter((name, _) => AdminClientConfig.configNames.contains(name))))
       try admin.describeTopics(JList.of(topic)).allTopicNames.get.get(topic).partitions.size
       finally admin.close(java.time.Duration.ZERO)
     }
@@ -35,15 +36,18 @@ object Broker:
     try work
     catch
       case e: ExecutionException => throw failure(brokers, topic, timeoutS, e.getCause)
-      case e: KafkaException     => throw failure(brokers, topic, timeoutS, e)
+      case e: KafkaException => throw failure(brokers, topic, timeoutS, e)
 
   private def failure(brokers: String, topic: String, timeoutS: Double, cause: Throwable): Failure = cause match
     // Thrown while partitions were assigned: the client wraps it.
     case e: KafkaException if e.getCause.isInstanceOf[Failure] => e.getCause.asInstanceOf[Failure]
     case _: UnknownTopicOrPartitionException =>
-      Failure.away(s"the broker at $brokers has no topic $topic: start the platform, which makes its topics, make it by hand, or check --topic")
+      Failure.away(
+        s"the broker at $brokers has no topic $topic: start the platform, which makes its topics, make it by hand, " +
+          "or check --topic"
+      )
     case _: InvalidTopicException => Failure(Failure.Usage, s"--topic: \"$topic\" is no name for a topic")
-    case e: ConfigException       => Failure(Failure.Usage, s"--broker or -X: ${e.getMessage}")
+    case e: ConfigException => Failure(Failure.Usage, s"--broker or -X: ${e.getMessage}")
     case e: KafkaException if e.getCause.isInstanceOf[ConfigException] =>
       Failure(Failure.Usage, s"--broker or -X: ${e.getCause.getMessage}")
     case e: org.apache.kafka.common.errors.TimeoutException =>

@@ -7,8 +7,8 @@ object Cents:
   /** 2^53: every integer below it is a double. */
   private val ExactMax = 9007199254740992.0
 
-  /** The cents that a double stands for, or None: it must be the double nearest to n / 100 with |n| < 2^53, the same rule in
-    * every language.
+  /** The cents that a double stands for, or None: it must be the double nearest to n / 100 with |n| < 2^53, the same
+    * rule in every language.
     */
   def of(amount: Double): Option[Long] =
     // The comparison is false for NaN, and the division tells whether the amount is the double nearest to n / 100.

@@ -29,14 +29,28 @@ object ConsumeTransactions:
       programName("headwater-consume-transactions"),
       head("Counts the transactions of a topic: the sum of each account, to the cent."),
       Flags.common(builder)((c, f) => c.copy(common = f(c.common))),
-      opt[String]('g', "group").required().valueName("GROUP").validate(x => if x.nonEmpty then Right(()) else Left("--group: a name is needed")).action((x, c) => c.copy(group = x)).text("consumer group"),
-      opt[String]("state").valueName("FILE").action((x, c) => c.copy(state = Some(x))).text("keep sums and offsets in this SQLite file: nothing is lost or counted twice"),
+      opt[String]('g', "group")
+        .required()
+        .valueName("GROUP")
+        .validate(x => if x.nonEmpty then Right(()) else Left("--group: a name is needed"))
+        .action((x, c) => c.copy(group = x))
+        .text("consumer group"),
+      opt[String]("state")
+        .valueName("FILE")
+        .action((x, c) => c.copy(state = Some(x)))
+        .text("keep sums and offsets in this SQLite file: nothing is lost or counted twice"),
       opt[String]("from")
         .validate(x => if x == "earliest" || x == "latest" then Right(()) else Left("--from: earliest or latest"))
         .action((x, c) => c.copy(latest = x == "latest"))
         .text("where a group without offsets begins: earliest or latest [earliest]"),
-      opt[Double]("idle-exit").validate(x => if x > 0 then Right(()) else Left("--idle-exit: more than 0")).action((x, c) => c.copy(idleExitS = Some(x))).text("end after so many seconds without a record"),
-      opt[Long]("count").validate(x => if x > 0 then Right(()) else Left("--count: 1 or more")).action((x, c) => c.copy(count = x)).text("end after so many records")
+      opt[Double]("idle-exit")
+        .validate(x => if x > 0 then Right(()) else Left("--idle-exit: more than 0"))
+        .action((x, c) => c.copy(idleExitS = Some(x)))
+        .text("end after so many seconds without a record"),
+      opt[Long]("count")
+        .validate(x => if x > 0 then Right(()) else Left("--count: 1 or more"))
+        .action((x, c) => c.copy(count = x))
+        .text("end after so many records")
     )
 
   def main(args: Array[String]): Unit = Program.run("headwater-consume-transactions") { stopping =>
@@ -74,14 +88,14 @@ object ConsumeTransactions:
     val started = System.nanoTime
     try
       Broker.guarded(common.broker, common.topic, common.timeoutS) {
-        val consumer = KafkaConsumer(properties(common, settings.group), ByteArrayDeserializer(), ByteArrayDeserializer())
+        val consumer =
+          KafkaConsumer(properties(common, settings.group), ByteArrayDeserializer(), ByteArrayDeserializer())
         val assignments = Assignments(consumer, state, settings.latest, timeout, say)
         try
           consumer.subscribe(JList.of(common.topic), assignments)
           loop(settings, consumer, assignments, tally, stopping)
           assignments.commitNow()
-        catch
-          case e: OffsetOutOfRangeException => throw outside(e, consumer, timeout)
+        catch case e: OffsetOutOfRangeException => throw outside(e, consumer, timeout)
         finally consumer.close(org.apache.kafka.clients.consumer.CloseOptions.timeout(timeout))
       }
     finally
@@ -89,7 +103,13 @@ object ConsumeTransactions:
       ledger.close()
     0
 
-  private def loop(settings: Settings, consumer: KafkaConsumer[Array[Byte], Array[Byte]], assignments: Assignments, tally: Tally, stopping: AtomicBoolean): Unit =
+  private def loop(
+      settings: Settings,
+      consumer: KafkaConsumer[Array[Byte], Array[Byte]],
+      assignments: Assignments,
+      tally: Tally,
+      stopping: AtomicBoolean
+  ): Unit =
     val timeout = Duration.ofMillis((settings.common.timeoutS * 1000).toLong)
     var lastRecord = System.nanoTime
     var lastAnswer = lastRecord
@@ -102,7 +122,8 @@ object ConsumeTransactions:
         val taken = if records.size <= left then records else records.subList(0, left.toInt)
         if !taken.isEmpty then
           val next = taken.get(taken.size - 1).offset + 1
-          if tally.add(partition.partition, assignments.nextOf(partition), next, taken) then assignments.moveTo(partition, next)
+          if tally.add(partition.partition, assignments.nextOf(partition), next, taken) then
+            assignments.moveTo(partition, next)
           else
             System.err.println(s"$partition: another member has counted these records; going on where it is")
             assignments.follow(partition)
@@ -114,12 +135,22 @@ object ConsumeTransactions:
       idle = settings.idleExitS.exists(limit => now - lastRecord > limit * 1e9)
       // The client waits for a lost broker for ever: ask it something, now and then, that has an end.
       if !idle && now - lastAnswer > timeout.toNanos then
-        if consumer.assignment.isEmpty then consumer.listTopics(timeout) else consumer.endOffsets(consumer.assignment, timeout)
+        if consumer.assignment.isEmpty then consumer.listTopics(timeout)
+        else consumer.endOffsets(consumer.assignment, timeout)
         lastAnswer = System.nanoTime
 
-  private def outside(e: OffsetOutOfRangeException, consumer: KafkaConsumer[Array[Byte], Array[Byte]], timeout: Duration): Failure =
+  private def outside(
+      e: OffsetOutOfRangeException,
+      consumer: KafkaConsumer[Array[Byte], Array[Byte]],
+      timeout: Duration
+  ): Failure =
     val at = e.offsetOutOfRangePartitions.asScala.map { (partition, offset) =>
       val one = JList.of(partition)
-      s"$partition at $offset is outside the log (${consumer.beginningOffsets(one, timeout).get(partition)} to ${consumer.endOffsets(one, timeout).get(partition)})"
+      val first = consumer.beginningOffsets(one, timeout).get(partition)
+      val end = consumer.endOffsets(one, timeout).get(partition)
+      s"$partition at $offset is outside the log ($first to $end)"
     }
-    Failure.away(s"${at.mkString("; ")}: records are gone, or the topic was made anew. Nothing was skipped; begin again with another --group (and --state)")
+    Failure.away(
+      s"${at.mkString("; ")}: records are gone, or the topic was made anew. Nothing was skipped; " +
+        "begin again with another --group (and --state)"
+    )

@@ -22,5 +22,10 @@ object Encoder:
     val indexes = SchemaText
       .parse(text)
       .indexesOf(RecordReader.MessageName)
-      .getOrElse(throw Failure.away(s"the subject $subject (schema $id) has no message ${RecordReader.MessageName}: check --topic and --schema-registry"))
+      .getOrElse(
+        throw Failure.away(
+          s"the subject $subject (schema $id) has no message ${RecordReader.MessageName}: " +
+            "check --topic and --schema-registry"
+        )
+      )
     Encoder(id, indexes)

@@ -18,9 +18,18 @@ object Flags:
   def common[C](builder: OParserBuilder[C])(change: (C, Common => Common) => C): OParser[?, C] =
     import builder.*
     OParser.sequence(
-      opt[String]('b', "broker").valueName("HOST:PORT").action((x, c) => change(c, _.copy(broker = x))).text("Kafka brokers to begin with [127.0.0.1:9092]"),
-      opt[String]('s', "schema-registry").valueName("URL").action((x, c) => change(c, _.copy(registry = x))).text("schema registry [http://127.0.0.1:8081]"),
-      opt[String]('t', "topic").valueName("TOPIC").action((x, c) => change(c, _.copy(topic = x))).text("topic, which must be there [transactions]"),
+      opt[String]('b', "broker")
+        .valueName("HOST:PORT")
+        .action((x, c) => change(c, _.copy(broker = x)))
+        .text("Kafka brokers to begin with [127.0.0.1:9092]"),
+      opt[String]('s', "schema-registry")
+        .valueName("URL")
+        .action((x, c) => change(c, _.copy(registry = x)))
+        .text("schema registry [http://127.0.0.1:8081]"),
+      opt[String]('t', "topic")
+        .valueName("TOPIC")
+        .action((x, c) => change(c, _.copy(topic = x)))
+        .text("topic, which must be there [transactions]"),
       opt[Double]("timeout")
         .valueName("S")
         .validate(x => if x > 0 && x <= 3600 then Right(()) else Left("--timeout: 0.001 to 3600 s"))
@@ -30,10 +39,15 @@ object Flags:
         .unbounded()
         .valueName("NAME=VALUE")
         .validate(x => if x.indexOf('=') > 0 then Right(()) else Left(s"-X: \"$x\" is not name=value"))
-        .action((x, c) => change(c, common => common.copy(extra = common.extra + (x.takeWhile(_ != '=') -> x.drop(x.indexOf('=') + 1)))))
+        .action((x, c) =>
+          change(c, common => common.copy(extra = common.extra + (x.takeWhile(_ != '=') -> x.drop(x.indexOf('=') + 1))))
+        )
         .text("a setting of the Kafka client; may be given again"),
       opt[Unit]("quiet").action((_, c) => change(c, _.copy(quiet = true))).text("only problems and the end"),
-      opt[String]("summary").valueName("FILE").action((x, c) => change(c, _.copy(summary = Some(x)))).text("write the end's figures as JSON"),
+      opt[String]("summary")
+        .valueName("FILE")
+        .action((x, c) => change(c, _.copy(summary = Some(x))))
+        .text("write the end's figures as JSON"),
       help('h', "help").text("say this")
     )
 

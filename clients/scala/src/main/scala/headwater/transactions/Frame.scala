@@ -2,10 +2,12 @@ package headwater.transactions
 
 import java.io.ByteArrayOutputStream
 
-/** The Confluent frame of a Protobuf message: a zero byte, the schema's id (4 bytes, big-endian), the path to the message
-  * within the schema (a count and that many indexes, each a zigzag varint; `[0]` is written as one zero byte), the message.
+/** The Confluent frame of a Protobuf message: a zero byte, the schema's id (4 bytes, big-endian), the path to the
+  * message within the schema (a count and that many indexes, each a zigzag varint; `[0]` is written as one zero byte),
+  * the message.
   *
-  * The serializer that does this is not on Maven Central; `tests/conformance` holds the bytes that every language agrees on.
+  * The serializer that does this is not on Maven Central; `tests/conformance` holds the bytes that every language
+  * agrees on.
   */
 final case class Frame(schemaId: Int, indexes: List[Int], messageOffset: Int)
 
@@ -29,14 +31,16 @@ object Frame:
   /** Takes a frame apart. Throws `Bad` where the bytes are no frame; the message itself is not looked at. */
   def parse(bytes: Array[Byte]): Frame =
     if bytes == null then throw Bad("the record has no value")
-    if bytes.length > 0 && bytes(0) != 0 then throw Bad(s"the frame begins with the byte ${bytes(0) & 0xff}, not with 0")
+    if bytes.length > 0 && bytes(0) != 0 then
+      throw Bad(s"the frame begins with the byte ${bytes(0) & 0xff}, not with 0")
     if bytes.length < 6 then throw cutOff(bytes)
     val schemaId = (1 to 4).foldLeft(0)((id, at) => (id << 8) | (bytes(at) & 0xff))
     if bytes(5) == 0 then Frame(schemaId, First, 6)
     else
       val cursor = Cursor(bytes, 5)
       val count = cursor.varint()
-      if count < 0 || count > IndexesMax then throw Bad(s"the frame has $count message indexes; 0 to $IndexesMax can be")
+      if count < 0 || count > IndexesMax then
+        throw Bad(s"the frame has $count message indexes; 0 to $IndexesMax can be")
       val indexes = List.fill(count)(cursor.varint())
       indexes.find(_ < 0).foreach(index => throw Bad(s"the frame has the message index $index, which is negative"))
       Frame(schemaId, if indexes.isEmpty then First else indexes, cursor.at)
@@ -60,7 +64,8 @@ object Frame:
         val byte = bytes(at)
         at += 1
         // The fifth byte has room for four bits, and no sixth may follow.
-        if place == VarintBytesMax - 1 && (byte & 0xf0) != 0 then throw Bad("the frame has a message index that is no number")
+        if place == VarintBytesMax - 1 && (byte & 0xf0) != 0 then
+          throw Bad("the frame has a message index that is no number")
         zigzag |= (byte & 0x7f) << (7 * place)
         place += 1
         more = byte < 0

@@ -12,8 +12,8 @@ import java.nio.charset.{CharacterCodingException, StandardCharsets}
 import org.apache.commons.csv.{CSVFormat, CSVParser}
 import scala.jdk.CollectionConverters.*
 
-/** Reads transactions from CSV or NDJSON. Fields are found by the message's descriptor, so that a field that the contract
-  * gains needs no new code here.
+/** Reads transactions from CSV or NDJSON. Fields are found by the message's descriptor, so that a field that the
+  * contract gains needs no new code here.
   */
 object InputFile:
   /** A line that is none, with its number: what is refused. */
@@ -38,7 +38,8 @@ object InputFile:
       if path == "-" then System.in
       else
         try FileInputStream(path)
-        catch case e: java.io.IOException => throw Failure(Failure.Usage, s"--input: $path cannot be read: ${e.getMessage}")
+        catch
+          case e: java.io.IOException => throw Failure(Failure.Usage, s"--input: $path cannot be read: ${e.getMessage}")
     rows(in, csv = path.toLowerCase.endsWith(".csv"))
 
   def rows(in: InputStream, csv: Boolean): Iterator[Row] =
@@ -47,7 +48,8 @@ object InputFile:
 
   private def csvRows(lines: Lines): Iterator[Row] =
     val records = CsvRecords(lines)
-    if !records.hasNext then throw Failure(Failure.Usage, "--input: the file has no header; its first line must name the fields")
+    if !records.hasNext then
+      throw Failure(Failure.Usage, "--input: the file has no header; its first line must name the fields")
     val header =
       try cells(records.next().text).map(_.trim)
       catch case e: Refused => throw Failure(Failure.Usage, s"--input: the header cannot be read: ${e.getMessage}")
@@ -55,26 +57,40 @@ object InputFile:
     if unknown.nonEmpty then
       throw Failure(
         Failure.Usage,
-        s"--input: the header has ${unknown.map(name => s"\"$name\"").mkString(", ")}, which the contract has not; it has ${descriptor.getFields.asScala.map(_.getName).mkString(", ")}"
+        s"--input: the header has ${unknown.map(name => s"\"$name\"").mkString(", ")}, which the contract has not; " +
+          s"it has ${descriptor.getFields.asScala.map(_.getName).mkString(", ")}"
       )
-    header.groupBy(fields).find(_._2.size > 1).foreach((field, _) => throw Failure(Failure.Usage, s"--input: the header has ${field.getName} twice"))
-    records.filterNot(_.isBlank).map(record =>
-      row(record) {
-        val values = cells(record.text)
-        if values.size != header.size then throw Refused(s"has ${values.size} columns; the header has ${header.size}")
-        val json = JsonObject()
-        // An empty cell is a field that is not set.
-        for (name, value) <- header.zip(values) if value.nonEmpty do json.add(name, cell(fields(name), value))
-        json
-      }
-    )
+    header
+      .groupBy(fields)
+      .find(_._2.size > 1)
+      .foreach((field, _) => throw Failure(Failure.Usage, s"--input: the header has ${field.getName} twice"))
+    records
+      .filterNot(_.isBlank)
+      .map(record =>
+        row(record) {
+          val values = cells(record.text)
+          if values.size != header.size then throw Refused(s"has ${values.size} columns; the header has ${header.size}")
+          val json = JsonObject()
+          // An empty cell is a field that is not set.
+          for (name, value) <- header.zip(values) if value.nonEmpty do json.add(name, cell(fields(name), value))
+          json
+        }
+      )
 
   private def cell(field: FieldDescriptor, value: String): JsonElement =
-    if field.getJavaType == FieldDescriptor.JavaType.BOOLEAN && (value == "true" || value == "false") then JsonPrimitive(value == "true")
+    if field.getJavaType == FieldDescriptor.JavaType.BOOLEAN && (value == "true" || value == "false") then
+      JsonPrimitive(value == "true")
     else JsonPrimitive(value)
 
   private def cells(record: String): Vector[String] =
-    try CSVParser.parse(record, CSVFormat.RFC4180).getRecords.asScala.headOption.map(_.asScala.toVector).getOrElse(Vector(""))
+    try
+      CSVParser
+        .parse(record, CSVFormat.RFC4180)
+        .getRecords
+        .asScala
+        .headOption
+        .map(_.asScala.toVector)
+        .getOrElse(Vector(""))
     catch case e: (java.io.IOException | java.io.UncheckedIOException) => throw Refused(s"is no CSV: ${e.getMessage}")
 
   private def row(line: Line)(json: => JsonObject): Row =
@@ -83,7 +99,7 @@ object InputFile:
       val tx = Transaction.parseFrom(message(json).toByteArray)
       Rules.check(tx) match
         case Left(broken) => throw Refused(s"${broken.field}: ${broken.text}")
-        case Right(_)     => Right(tx)
+        case Right(_) => Right(tx)
     catch case refused: Refused => Left(BadLine(line.number, refused.getMessage))
 
   private def json(text: String): JsonObject =
@@ -91,7 +107,8 @@ object InputFile:
       val reader = JsonReader(StringReader(text))
       reader.setStrictness(Strictness.STRICT)
       val element: JsonElement = gson.getAdapter(classOf[JsonElement]).read(reader)
-      if reader.peek() != com.google.gson.stream.JsonToken.END_DOCUMENT then throw Refused("is no JSON: there is more after its end")
+      if reader.peek() != com.google.gson.stream.JsonToken.END_DOCUMENT then
+        throw Refused("is no JSON: there is more after its end")
       if !element.isJsonObject then throw Refused("is no JSON object")
       element.getAsJsonObject
     catch
@@ -99,8 +116,13 @@ object InputFile:
         throw Refused(s"is no JSON: ${Option(e.getMessage).getOrElse("").linesIterator.nextOption().getOrElse("")}")
 
   private def message(json: JsonObject): DynamicMessage =
-    json.keySet.asScala.find(name => !fields.contains(name)).foreach(name => throw Refused(s"$name: the contract has no such field"))
-    json.keySet.asScala.groupBy(fields).find(_._2.size > 1).foreach((field, _) => throw Refused(s"${field.getName}: is there twice"))
+    json.keySet.asScala
+      .find(name => !fields.contains(name))
+      .foreach(name => throw Refused(s"$name: the contract has no such field"))
+    json.keySet.asScala
+      .groupBy(fields)
+      .find(_._2.size > 1)
+      .foreach((field, _) => throw Refused(s"${field.getName}: is there twice"))
     val whole = DynamicMessage.newBuilder(descriptor)
     try parser.merge(json.toString, whole)
     catch
@@ -110,7 +132,8 @@ object InputFile:
           val one = JsonObject()
           one.add(entry.getKey, entry.getValue)
           try parser.merge(one.toString, DynamicMessage.newBuilder(descriptor))
-          catch case e: InvalidProtocolBufferException => throw Refused(s"${fields(entry.getKey).getName}: ${e.getMessage}")
+          catch
+            case e: InvalidProtocolBufferException => throw Refused(s"${fields(entry.getKey).getName}: ${e.getMessage}")
         }
         throw Refused(e.getMessage)
     whole.build()
@@ -136,7 +159,8 @@ object InputFile:
       if tooLong then Line(number, "", Some(s"is longer than $LineBytesMax bytes"))
       else
         try
-          val text = StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes.toByteArray)).toString.stripSuffix("\r")
+          val text =
+            StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes.toByteArray)).toString.stripSuffix("\r")
           Line(number, if number == 1 then text.stripPrefix("\ufeff") else text, None)
         catch case _: CharacterCodingException => Line(number, "", Some("is not UTF-8"))
 
@@ -150,5 +174,10 @@ object InputFile:
       while record.fault.isEmpty && record.text.count(_ == '"') % 2 == 1 && lines.hasNext do
         val more = lines.next()
         val text = record.text + "\n" + more.text
-        record = first.copy(text = text, fault = more.fault.orElse(Option.when(text.length > LineBytesMax)(s"is longer than $LineBytesMax bytes")))
-      if record.fault.isEmpty && record.text.count(_ == '"') % 2 == 1 then record.copy(fault = Some("is no CSV: a quote is not closed")) else record
+        record = first.copy(
+          text = text,
+          fault = more.fault.orElse(Option.when(text.length > LineBytesMax)(s"is longer than $LineBytesMax bytes"))
+        )
+      if record.fault.isEmpty && record.text.count(_ == '"') % 2 == 1 then
+        record.copy(fault = Some("is no CSV: a quote is not closed"))
+      else record

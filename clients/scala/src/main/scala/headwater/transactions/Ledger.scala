@@ -11,8 +11,8 @@ final case class Total(account: String, count: Long, cents: BigInteger)
 
 /** Where sums are kept. */
 trait Ledger:
-  /** Adds a batch of one partition and moves its next offset; the sum after each record, or None where another member of
-    * the group has moved it: nothing was added then.
+  /** Adds a batch of one partition and moves its next offset; the sum after each record, or None where another member
+    * of the group has moved it: nothing was added then.
     */
   def add(partition: Int, expected: Long, next: Long, batch: Seq[Counted]): Option[Seq[BigInteger]]
 
@@ -29,7 +29,11 @@ final class MemoryLedger extends Ledger:
   def totals: Seq[Total] = sums.values.toSeq.sortBy(_.account)
 
 object Ledger:
-  private[transactions] def added(batch: Seq[Counted], sums: mutable.HashMap[String, Total], start: String => Total): Seq[BigInteger] =
+  private[transactions] def added(
+      batch: Seq[Counted],
+      sums: mutable.HashMap[String, Total],
+      start: String => Total
+  ): Seq[BigInteger] =
     batch.map { counted =>
       val before = sums.getOrElse(counted.account, start(counted.account))
       val after = before.cents.add(BigInteger.valueOf(counted.cents))
@@ -37,14 +41,19 @@ object Ledger:
       after
     }
 
-/** Sums and next offsets in one SQLite file, which all members of a group on a machine may share, in any language. Sums and
-  * offset move in one transaction, so that no message is lost or counted twice.
+/** Sums and next offsets in one SQLite file, which all members of a group on a machine may share, in any language. Sums
+  * and offset move in one transaction, so that no message is lost or counted twice.
   */
 final class StateLedger(path: String, group: String, topic: String) extends Ledger:
   private val connection: Connection =
     try
       val connection = DriverManager.getConnection(s"jdbc:sqlite:$path")
-      run(connection, s"PRAGMA busy_timeout=${StateLedger.BusyMs}", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL")
+      run(
+        connection,
+        s"PRAGMA busy_timeout=${StateLedger.BusyMs}",
+        "PRAGMA journal_mode=WAL",
+        "PRAGMA synchronous=NORMAL"
+      )
       connection
     catch case e: SQLException => throw unusable(e)
 
@@ -53,8 +62,10 @@ final class StateLedger(path: String, group: String, topic: String) extends Ledg
     run(
       connection,
       "CREATE TABLE IF NOT EXISTS meta(state_id TEXT NOT NULL)",
-      """CREATE TABLE IF NOT EXISTS sums("group" TEXT NOT NULL, topic TEXT NOT NULL, account TEXT NOT NULL, units TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY("group", topic, account))""",
-      """CREATE TABLE IF NOT EXISTS offsets("group" TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, next INTEGER NOT NULL, PRIMARY KEY("group", topic, partition))"""
+      """CREATE TABLE IF NOT EXISTS sums("group" TEXT NOT NULL, topic TEXT NOT NULL, account TEXT NOT NULL,
+        |units TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY("group", topic, account))""".stripMargin,
+      """CREATE TABLE IF NOT EXISTS offsets("group" TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+        |next INTEGER NOT NULL, PRIMARY KEY("group", topic, partition))""".stripMargin
     )
     update("INSERT INTO meta(state_id) SELECT ? WHERE NOT EXISTS (SELECT 1 FROM meta)", UUID.randomUUID().toString)
     query("SELECT state_id FROM meta")(_.getString(1)).head
@@ -62,11 +73,20 @@ final class StateLedger(path: String, group: String, topic: String) extends Ledg
 
   /** The offset that a partition goes on from; `low` where the state knows nothing of it. */
   def nextOf(partition: Int, low: => Long): Long =
-    def stored = query("""SELECT next FROM offsets WHERE "group"=? AND topic=? AND partition=?""", group, topic, partition)(_.getLong(1)).headOption
+    def stored =
+      query("""SELECT next FROM offsets WHERE "group"=? AND topic=? AND partition=?""", group, topic, partition)(
+        _.getLong(1)
+      ).headOption
     stored.getOrElse {
       val start = low
       transaction {
-        update("""INSERT OR IGNORE INTO offsets("group", topic, partition, next) VALUES(?,?,?,?)""", group, topic, partition, start)
+        update(
+          """INSERT OR IGNORE INTO offsets("group", topic, partition, next) VALUES(?,?,?,?)""",
+          group,
+          topic,
+          partition,
+          start
+        )
         stored.get
       }
     }
@@ -75,14 +95,26 @@ final class StateLedger(path: String, group: String, topic: String) extends Ledg
     val sums = mutable.HashMap.empty[String, Total]
     try
       transaction {
-        val moved = update("""UPDATE offsets SET next=? WHERE "group"=? AND topic=? AND partition=? AND next=?""", next, group, topic, partition, expected)
+        val moved = update(
+          """UPDATE offsets SET next=? WHERE "group"=? AND topic=? AND partition=? AND next=?""",
+          next,
+          group,
+          topic,
+          partition,
+          expected
+        )
         if moved == 0 then throw StateLedger.Overtaken
         val after = Ledger.added(batch, sums, stored)
         sums.values.foreach(total =>
           update(
             """INSERT INTO sums("group", topic, account, units, count) VALUES(?,?,?,?,?)
-              |ON CONFLICT("group", topic, account) DO UPDATE SET units=excluded.units, count=excluded.count""".stripMargin,
-            group, topic, total.account, total.cents.toString, total.count
+              |ON CONFLICT("group", topic, account) 
+              |DO UPDATE SET units=excluded.units, count=excluded.count""".stripMargin,
+            group,
+            topic,
+            total.account,
+            total.cents.toString,
+            total.count
           )
         )
         Some(after)
@@ -90,8 +122,8 @@ final class StateLedger(path: String, group: String, topic: String) extends Ledg
     catch case StateLedger.Overtaken => None
 
   def totals: Seq[Total] =
-    query("""SELECT account, count, units FROM sums WHERE "group"=? AND topic=? ORDER BY account""", group, topic)(row =>
-      Total(row.getString(1), row.getLong(2), BigInteger(row.getString(3)))
+    query("""SELECT account, count, units FROM sums WHERE "group"=? AND topic=? ORDER BY account""", group, topic)(
+      row => Total(row.getString(1), row.getLong(2), BigInteger(row.getString(3)))
     )
 
   override def close(): Unit = connection.close()

@@ -28,21 +28,33 @@ object ProduceTransactions:
       programName("headwater-produce-transactions"),
       head("Sends transactions: those of a file, or made up."),
       Flags.common(builder)((c, f) => c.copy(common = f(c.common))),
-      opt[String]('i', "input").valueName("FILE").action((x, c) => c.copy(input = Some(x))).text("send those of a file: .csv, else one JSON object a line; - is stdin"),
-      opt[Long]("count").validate(x => if x >= 0 then Right(()) else Left("--count: 0 or more")).action((x, c) => c.copy(count = x)).text("how many to make up [1000]"),
+      opt[String]('i', "input")
+        .valueName("FILE")
+        .action((x, c) => c.copy(input = Some(x)))
+        .text("send those of a file: .csv, else one JSON object a line; - is stdin"),
+      opt[Long]("count")
+        .validate(x => if x >= 0 then Right(()) else Left("--count: 0 or more"))
+        .action((x, c) => c.copy(count = x))
+        .text("how many to make up [1000]"),
       opt[Int]("customers")
         .validate(x => if x >= 1 && x <= 1000000 then Right(()) else Left("--customers: 1 to 1000000"))
         .action((x, c) => c.copy(customers = x))
         .text("of how many accounts [20]"),
-      opt[Double]("rate").validate(x => if x >= 0 then Right(()) else Left("--rate: 0 or more")).action((x, c) => c.copy(rate = x)).text("records per second; 0 is as fast as possible [0]"),
-      opt[Long]("seed").action((x, c) => c.copy(seed = x)).text("the same accounts, references and amounts for the same number")
+      opt[Double]("rate")
+        .validate(x => if x >= 0 then Right(()) else Left("--rate: 0 or more"))
+        .action((x, c) => c.copy(rate = x))
+        .text("records per second; 0 is as fast as possible [0]"),
+      opt[Long]("seed")
+        .action((x, c) => c.copy(seed = x))
+        .text("the same accounts, references and amounts for the same number")
     )
 
   def main(args: Array[String]): Unit = Program.run("headwater-produce-transactions") { stopping =>
     run(Flags.parse(parser, args.toSeq, Settings()), stopping)
   }
 
-  /** What the client is told where the user says nothing else: nothing is lost or doubled by the client's own retries. */
+  /** What the client is told where the user says nothing else: nothing is lost or doubled by the client's own retries.
+    */
   def properties(common: Common): java.util.Properties =
     val timeoutMs = (common.timeoutS * 1000).toInt
     // A record's own time ends before the wait for all of them does, so that a failure is told and not cut off.
@@ -97,16 +109,21 @@ object ProduceTransactions:
     Program.writeSummary(common.summary, summary)
     System.err.println(f"${sink.sent} sent, $refused refused in $seconds%.2f s")
     sink.failure.foreach(e =>
-      throw Failure.away(s"the broker at ${common.broker} did not acknowledge every record (${sink.sent} are): ${e.getMessage}; those that are not may be sent again with the same ids")
+      throw Failure.away(
+        s"the broker at ${common.broker} did not acknowledge every record (${sink.sent} are): ${e.getMessage}; " +
+          "those that are not may be sent again with the same ids"
+      )
     )
     if refused > 0 then Failure.Refused else 0
 
   private def waitUntil(nanos: Long, stopping: AtomicBoolean): Unit =
-    while !stopping.get && System.nanoTime < nanos do LockSupport.parkNanos(math.min(nanos - System.nanoTime, 50000000L))
+    while !stopping.get && System.nanoTime < nanos do
+      LockSupport.parkNanos(math.min(nanos - System.nanoTime, 50000000L))
 
   /** The client with its acknowledgements counted: the path that every record takes. */
   final class Sink(common: Common, encoder: Encoder):
-    private val producer = KafkaProducer[Array[Byte], Array[Byte]](properties(common), ByteArraySerializer(), ByteArraySerializer())
+    private val producer =
+      KafkaProducer[Array[Byte], Array[Byte]](properties(common), ByteArraySerializer(), ByteArraySerializer())
     private val acknowledged = AtomicLong()
     private val first = AtomicReference[Exception]()
     private val onAnswer: org.apache.kafka.clients.producer.Callback =

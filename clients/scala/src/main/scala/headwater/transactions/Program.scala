@@ -10,7 +10,8 @@ object Program:
   /** Runs a program. SIGINT and SIGTERM set the flag that it looks at; a second one ends it at once. */
   def run(name: String)(body: AtomicBoolean => Int): Unit =
     val stopping = AtomicBoolean(false)
-    for signal <- List("INT", "TERM") do Signal.handle(Signal(signal), _ => if stopping.getAndSet(true) then Runtime.getRuntime.halt(130))
+    for signal <- List("INT", "TERM") do
+      Signal.handle(Signal(signal), _ => if stopping.getAndSet(true) then Runtime.getRuntime.halt(130))
     val code =
       try body(stopping)
       catch

@@ -27,25 +27,29 @@ final class RecordReader(schemaText: Int => Option[String]):
         lastIndexes = frame.indexes
       lastVerdict match
         case Some(skipped) => Left(skipped)
-        case None =>
-          val tx = Transaction.parseFrom(CodedInputStream.newInstance(value, frame.messageOffset, value.length - frame.messageOffset))
+        case None          =>
+          val tx = Transaction.parseFrom(
+            CodedInputStream.newInstance(value, frame.messageOffset, value.length - frame.messageOffset)
+          )
           Rules.check(tx) match
             case Right(cents) => Right(Counted(tx.accountNumber, cents, tx.unknownFields.asMap.nonEmpty))
             case Left(broken) => Left(Skipped(broken.reason, s"${broken.field}: ${broken.text}"))
     catch
-      case bad: Frame.Bad                     => Left(Skipped("BAD_FRAME", bad.getMessage))
-      case bad: InvalidProtocolBufferException => Left(Skipped("MALFORMED", s"the message cannot be decoded: ${bad.getMessage}"))
+      case bad: Frame.Bad                      => Left(Skipped("BAD_FRAME", bad.getMessage))
+      case bad: InvalidProtocolBufferException =>
+        Left(Skipped("MALFORMED", s"the message cannot be decoded: ${bad.getMessage}"))
 
   private def judge(frame: Frame): Verdict =
     val id = Integer.toUnsignedString(frame.schemaId)
     schemaText(frame.schemaId).map(SchemaText.parse) match
-      case None => Some(Skipped("UNKNOWN_SCHEMA", s"the registry has no schema with the id $id"))
+      case None         => Some(Skipped("UNKNOWN_SCHEMA", s"the registry has no schema with the id $id"))
       case Some(schema) =>
         val path = frame.indexes.mkString("[", ",", "]")
         schema.nameAt(frame.indexes) match
           case Some(MessageName) => None
-          case Some(other)       => Some(Skipped("WRONG_SCHEMA", s"the message $path of schema $id is $other, not $MessageName"))
-          case None              => Some(Skipped("WRONG_SCHEMA", s"schema $id has no message $path"))
+          case Some(other)       =>
+            Some(Skipped("WRONG_SCHEMA", s"the message $path of schema $id is $other, not $MessageName"))
+          case None => Some(Skipped("WRONG_SCHEMA", s"schema $id has no message $path"))
 
 object RecordReader:
   private type Verdict = Option[Skipped]

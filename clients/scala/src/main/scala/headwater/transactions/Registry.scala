@@ -2,7 +2,7 @@ package headwater.transactions
 
 import com.google.gson.{JsonObject, JsonParser}
 import java.io.IOException
-import java.net.{URI, URLEncoder}
+import java.net.{URI, URLDecoder, URLEncoder}
 import java.net.http.{HttpClient, HttpRequest, HttpResponse}
 import java.nio.charset.StandardCharsets.UTF_8
 import java.time.Duration
@@ -19,8 +19,20 @@ final class Registry(address: String, timeoutS: Double):
       val uri = URI.create(base)
       if uri.getScheme == null || uri.getHost == null then throw IllegalArgumentException()
       uri
-    catch case NonFatal(_) => throw Failure(Failure.Usage, s"--schema-registry: \"$address\" is no address; give one such as http://127.0.0.1:8081")
+    catch
+      case NonFatal(_) =>
+        throw Failure(
+          Failure.Usage,
+          s"--schema-registry: \"$address\" is no address; give one such as http://127.0.0.1:8081"
+        )
   private val http = HttpClient.newBuilder.connectTimeout(Duration.ofMillis(RequestTimeoutMs)).build()
+
+  // The address as it is said and asked: the name and password before the host go as a header, and nowhere else.
+  private val shown = base.replaceFirst("//[^/@]*@", "//")
+  private val basicAuth = Option(uri.getRawUserInfo).map { user =>
+    val plain = URLDecoder.decode(user.replace("+", "%2B"), UTF_8)
+    s"Basic ${Base64.getEncoder.encodeToString(plain.getBytes(UTF_8))}"
+  }
 
   /** The latest schema of a subject: its id and its text. */
   def latest(subject: String): (Int, String) =
@@ -28,16 +40,20 @@ final class Registry(address: String, timeoutS: Double):
       case Some(answer) => (answer.get("id").getAsInt, answer.get("schema").getAsString)
       case None =>
         throw Failure.away(
-          s"the schema registry at $base has no subject $subject: start the platform, which registers its contracts, or check --topic and --schema-registry"
+          s"the schema registry at $shown has no subject $subject: start the platform, which registers its " +
+            "contracts, or check --topic and --schema-registry"
         )
 
   /** The text of a schema, or None where the registry knows no such id. */
-  def byId(id: Int): Option[String] = get(s"/schemas/ids/${Integer.toUnsignedString(id)}").map(_.get("schema").getAsString)
+  def byId(id: Int): Option[String] =
+    get(s"/schemas/ids/${Integer.toUnsignedString(id)}").map(_.get("schema").getAsString)
 
   private def get(path: String): Option[JsonObject] =
-    val request = HttpRequest.newBuilder(URI.create(base.replaceFirst("//[^/@]*@", "//") + path)).timeout(Duration.ofMillis(RequestTimeoutMs))
+    val request = HttpRequest
+      .newBuilder(URI.create(shown + path))
+      .timeout(Duration.ofMillis(RequestTimeoutMs))
     request.header("accept", "application/vnd.schemaregistry.v1+json, application/json")
-    Option(uri.getRawUserInfo).foreach(user => request.header("authorization", s"Basic ${Base64.getEncoder.encodeToString(java.net.URLDecoder.decode(user.replace("+", "%2B"), UTF_8).getBytes(UTF_8))}"))
+    basicAuth.foreach(request.header("authorization", _))
     val deadline = System.nanoTime + (timeoutS * 1e9).toLong
     var waitMs = RetryFirstMs
     var answer: Option[Option[JsonObject]] = None
@@ -53,18 +69,24 @@ final class Registry(address: String, timeoutS: Double):
               answer = Some(None)
               ""
             case status if status == 429 || status >= 500 => s"it answers with status $status"
-            case status => throw Failure.away(s"the schema registry at $shown refuses $path with status $status: ${response.body.take(200)}")
+            case status =>
+              throw Failure.away(
+                s"the schema registry at $shown refuses $path with status $status: ${response.body.take(200)}"
+              )
         catch
-          case e: IOException      => Option(e.getMessage).getOrElse(e.getClass.getSimpleName)
-          case e: RuntimeException => throw Failure.away(s"what answers at $shown is no schema registry: ${e.getMessage}; check --schema-registry")
+          case e: IOException => Option(e.getMessage).getOrElse(e.getClass.getSimpleName)
+          case e: RuntimeException =>
+            throw Failure.away(
+              s"what answers at $shown is no schema registry: ${e.getMessage}; check --schema-registry"
+            )
       if answer.isEmpty then
         if System.nanoTime + waitMs * 1000000L > deadline then
-          throw Failure.away(f"the schema registry at $shown is away for $timeoutS%.0f s: $trouble; start it, or check --schema-registry")
+          throw Failure.away(
+            f"the schema registry at $shown is away for $timeoutS%.0f s: $trouble; start it, or check --schema-registry"
+          )
         Thread.sleep(waitMs)
         waitMs = math.min(2 * waitMs, RetryLastMs)
     answer.get
-
-  private def shown = base.replaceFirst("//[^/@]*@", "//")
 
 object Registry:
   private val RequestTimeoutMs = 5000L

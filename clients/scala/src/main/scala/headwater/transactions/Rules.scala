@@ -19,12 +19,17 @@ object Rules:
     val field = length("transaction_id", tx.transactionId, 1, TransactionIdMax)
       .orElse(length("account_number", tx.accountNumber, 1, AccountNumberMax))
       .orElse(length("transaction_reference", tx.transactionReference, 0, ReferenceMax))
-      .orElse(if tx.transactionDatetime.isEmpty then Some(invalid("transaction_datetime", "is missing; say when it was made")) else None)
+      .orElse(
+        if tx.transactionDatetime.isEmpty then Some(invalid("transaction_datetime", "is missing; say when it was made"))
+        else None
+      )
       .orElse(
         if tx.transactionDatetime.forall(isATime) then None
         else Some(invalid("transaction_datetime", "is no time of the years 1 to 9999"))
       )
-      .orElse(if tx.amount.isNaN || tx.amount.isInfinite then Some(invalid("amount", Cents.reason(tx.amount))) else None)
+      .orElse(
+        if tx.amount.isNaN || tx.amount.isInfinite then Some(invalid("amount", Cents.reason(tx.amount))) else None
+      )
     field match
       case Some(broken) => Left(broken)
       case None         => Cents.of(tx.amount).toRight(Broken("NOT_IN_SCALE", "amount", Cents.reason(tx.amount)))

@@ -4,8 +4,8 @@ import scala.collection.mutable
 
 /** What a `.proto` text in the registry says about its messages: which one an index path leads to.
   *
-  * Only names and nesting are read. The registry has compiled the text, so that a parser of the whole language would add
-  * nothing but its own faults.
+  * Only names and nesting are read. The registry has compiled the text, so that a parser of the whole language would
+  * add nothing but its own faults.
   */
 final class SchemaText private (packageName: String, messages: Map[List[Int], String]):
   /** Full name of the message at a path, such as "headwater.event.v1.Transaction". */

@@ -18,13 +18,18 @@ final class Tally(topic: String, ledger: Ledger, reader: RecordReader, quiet: Bo
   def records: Long = read
 
   /** Counts a batch of one partition; false where another member has: then nothing was. */
-  def add(partition: Int, expected: Long, next: Long, records: JList[ConsumerRecord[Array[Byte], Array[Byte]]]): Boolean =
+  def add(
+      partition: Int,
+      expected: Long,
+      next: Long,
+      records: JList[ConsumerRecord[Array[Byte], Array[Byte]]]
+  ): Boolean =
     val good = Vector.newBuilder[Counted]
     val bad = Vector.newBuilder[(Long, Skipped)]
     records.forEach(record =>
       reader.read(record.value) match
         case Right(one) => good += one
-        case Left(one)  => bad += record.offset -> one
+        case Left(one) => bad += record.offset -> one
     )
     val batch = good.result()
     ledger.add(partition, expected, next, batch) match
@@ -48,14 +53,19 @@ final class Tally(topic: String, ledger: Ledger, reader: RecordReader, quiet: Bo
     val totals = ledger.totals
     val width = (totals.map(_.account.length) :+ "account".length).max
     val out = StringBuilder()
-    def line(account: String, count: String, sum: String) = out ++= s"${account.padTo(width, ' ')}  ${count.reverse.padTo(10, ' ').reverse}  ${sum.reverse.padTo(18, ' ').reverse}\n"
+    def line(account: String, count: String, sum: String) =
+      out ++= s"%-${width}s  %10s  %18s\n".format(account, count, sum)
     line("account", "count", "sum")
     totals.foreach(total => line(total.account, total.count.toString, Cents.text(total.cents)))
     line("total", totals.map(_.count).sum.toString, Cents.text(totals.map(_.cents).foldLeft(BigInteger.ZERO)(_.add(_))))
     System.out.write(out.toString.getBytes(UTF_8))
     System.out.flush()
-    val reasons = if skipped.isEmpty then "" else skipped.map((reason, count) => s"$reason $count").mkString(" (", ", ", ")")
-    System.err.println(f"$read records: $counted counted ($newer with newer fields), ${skipped.values.sum} skipped$reasons, in $seconds%.2f s")
+    val reasons =
+      if skipped.isEmpty then "" else skipped.map((reason, count) => s"$reason $count").mkString(" (", ", ", ")")
+    System.err.println(
+      f"$read records: $counted counted ($newer with newer fields), ${skipped.values.sum} skipped$reasons, " +
+        f"in $seconds%.2f s"
+    )
     val json = JsonObject()
     json.addProperty("records", read)
     json.addProperty("counted", counted)
