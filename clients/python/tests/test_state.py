@@ -3,7 +3,9 @@
 import json
 import sqlite3
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 
@@ -40,6 +42,17 @@ def test_a_file_that_is_no_state_is_told(tmp_path: Path) -> None:
     (tmp_path / "s.db").write_bytes(b"x" * 8192)
     with pytest.raises(Failure, match="see that it is a state file"):
         State(str(tmp_path / "s.db"), "g", "t")
+
+
+def test_members_may_make_the_file_at_once(tmp_path: Path) -> None:
+    def members(file: Path) -> list[str]:
+        begin = threading.Barrier(4)
+        with ThreadPoolExecutor(4) as pool:
+            ids = [pool.submit(lambda: (begin.wait(), State(str(file), "g", "t").state_id)[1]) for _ in range(4)]
+        return [one.result() for one in ids]
+
+    for number in range(50):
+        assert len(set(members(tmp_path / f"{number}.sqlite3"))) == 1
 
 
 def test_it_goes_on_where_it_stopped(stream: Stream, tmp_path: Path) -> None:

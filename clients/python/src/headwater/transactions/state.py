@@ -5,6 +5,7 @@ members which believe that they own a partition one is turned away. Kafka's comm
 """
 
 import sqlite3
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from headwater.transactions.failure import Failure
 
 _BUSY_TIMEOUT_S = 5.0
+_BUSY_AGAIN_S = 0.02
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (state_id TEXT NOT NULL)",
     'CREATE TABLE IF NOT EXISTS sums ("group" TEXT NOT NULL, topic TEXT NOT NULL, account TEXT NOT NULL,'
@@ -34,7 +36,7 @@ class State:
         self._path, self._key = path, (group, topic)
         with self._failures():
             self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead()
             self._db.execute("PRAGMA synchronous = FULL")
             with self._transaction():
                 for table in _TABLES:
@@ -94,6 +96,18 @@ class State:
     def close(self) -> None:
         """Closes the file."""
         self._db.close()
+
+    def _write_ahead(self) -> None:
+        """Two that open a new file at once turn each other away here, and SQLite does not wait by itself."""
+        until = time.monotonic() + _BUSY_TIMEOUT_S
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_BUSY_AGAIN_S)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
