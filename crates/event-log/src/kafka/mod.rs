@@ -84,6 +84,8 @@ impl EventLog for KafkaLog {
             admin.create(spec, self.options.record_bytes_max, brokers).await?;
         }
         let partitions = topics::wait_for_leaders(&spec.name, || self.state(&spec.name)).await?;
+        let name = spec.name.clone();
+        self.ask(move |client| topics::wait_until_served(client, &name, partitions)).await?;
         admin.check_timestamps(&spec.name).await?;
         Ok(partitions)
     }

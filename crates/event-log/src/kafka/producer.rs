@@ -248,7 +248,8 @@ impl ProducerContext for Deliveries {
 
     fn delivery(&self, delivery: &DeliveryResult<'_>, tag: usize) {
         let outcome = match delivery {
-            // A duplicate of one that the broker has already is acknowledged without its offset.
+            // A broker that calls it a duplicate may never have had it (see `wait_until_served`): librdkafka says that it is
+            // delivered, without an offset. It is not acknowledged here; whoever sends it again risks a copy, not a loss.
             Ok(message) if message.offset() < 0 => Outcome::Failed(RDKafkaErrorCode::DuplicateSequenceNumber),
             Ok(message) => Outcome::At(Position { partition: message.partition(), offset: message.offset() }),
             Err((error, _)) => Outcome::Failed(code_of(error).unwrap_or(RDKafkaErrorCode::Unknown)),

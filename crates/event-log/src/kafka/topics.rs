@@ -112,7 +112,30 @@ pub(super) fn watermarks<C: ClientContext>(
         Some(state) if (0..state.partitions).contains(&partition) => {}
         _ => return Err(EventLogError::UnknownTopic(topic.into())),
     }
-    let began = Instant::now();
+    led_watermarks(client, topic, partition, Instant::now() + ASK_TIMEOUT)
+}
+
+/// Waits until the leader of each partition of a topic, which is there, takes requests. It blocks.
+///
+/// That brokers name a leader does not mean that it knows of it. A batch that it refuses for that reason is sent again by
+/// librdkafka, and where one behind it was taken meanwhile, the broker says of the first, which it never had, that it is a duplicate:
+/// a partition without a state of the producer takes any sequence number. The producer does not believe that, and the records fail.
+pub(super) fn wait_until_served<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partitions: i32,
+) -> Result<(), EventLogError> {
+    let deadline = Instant::now() + LEADERS_TIMEOUT;
+    (0..partitions).try_for_each(|partition| led_watermarks(client, topic, partition, deadline).map(|_| ()))
+}
+
+/// Offsets of a partition of a topic that is there, from its leader as soon as that knows that it is.
+fn led_watermarks<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+    partition: i32,
+    deadline: Instant,
+) -> Result<Watermarks, EventLogError> {
     loop {
         let error = match client.fetch_watermarks(topic, partition, ASK_TIMEOUT) {
             Ok((low, high)) => return Ok(Watermarks { low, high }),
@@ -127,7 +150,7 @@ pub(super) fn watermarks<C: ClientContext>(
             }
             (_, other) => return Err(other),
         };
-        if began.elapsed() >= ASK_TIMEOUT {
+        if Instant::now() >= deadline {
             return Err(meant);
         }
         std::thread::sleep(LEADERS_INTERVAL);
