@@ -4,6 +4,8 @@ import headwater.transactions.RecordReader.Counted
 import java.math.BigInteger
 import java.sql.{Connection, DriverManager, SQLException}
 import java.util.UUID
+import org.sqlite.SQLiteErrorCode
+import scala.annotation.tailrec
 import scala.collection.mutable
 import scala.util.Using
 
@@ -48,12 +50,9 @@ final class StateLedger(path: String, group: String, topic: String) extends Ledg
   private val connection: Connection =
     try
       val connection = DriverManager.getConnection(s"jdbc:sqlite:$path")
-      run(
-        connection,
-        s"PRAGMA busy_timeout=${StateLedger.BusyMs}",
-        "PRAGMA journal_mode=WAL",
-        "PRAGMA synchronous=NORMAL"
-      )
+      run(connection, s"PRAGMA busy_timeout=${StateLedger.BusyMs}")
+      writeAhead(connection, System.nanoTime + StateLedger.BusyMs * 1_000_000L)
+      run(connection, "PRAGMA synchronous=NORMAL")
       connection
     catch case e: SQLException => throw unusable(e)
 
@@ -128,6 +127,18 @@ final class StateLedger(path: String, group: String, topic: String) extends Ledg
 
   override def close(): Unit = connection.close()
 
+  /** Two that open a new file at once turn each other away here, and SQLite does not wait by itself. */
+  @tailrec private def writeAhead(connection: Connection, until: Long): Unit =
+    val busy =
+      try
+        run(connection, "PRAGMA journal_mode=WAL")
+        false
+      catch
+        case e: SQLException if e.getErrorCode == SQLiteErrorCode.SQLITE_BUSY.code && System.nanoTime < until => true
+    if busy then
+      Thread.sleep(StateLedger.BusyAgainMs)
+      writeAhead(connection, until)
+
   private def stored(account: String): Total =
     query("""SELECT count, units FROM sums WHERE "group"=? AND topic=? AND account=?""", group, topic, account)(row =>
       Total(account, row.getLong(1), BigInteger(row.getString(2)))
@@ -166,4 +177,5 @@ final class StateLedger(path: String, group: String, topic: String) extends Ledg
 
 object StateLedger:
   private val BusyMs = 5000
+  private val BusyAgainMs = 20
   private object Overtaken extends Exception("", null, false, false)
