@@ -2,9 +2,11 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_conformance::contract;
@@ -22,6 +24,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value as Json, json};
+use tempfile::TempDir;
 
 /// Partitions of each topic.
 pub(crate) const PARTITIONS: i32 = 4;
@@ -29,6 +32,12 @@ pub(crate) const PARTITIONS: i32 = 4;
 const REGISTRY_MAX: Duration = Duration::from_secs(10);
 /// How long a record may take to come.
 const RECORD_MAX: Duration = Duration::from_secs(10);
+/// How long a member may take for what a test waits for: a start, a group that misses a member, an end.
+const MEMBER_MAX: Duration = Duration::from_secs(60);
+/// Pause between two looks at something that is awaited.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// When a producer that nobody stops ends by itself, in seconds.
+const PRODUCER_MAX_S: u32 = 300;
 
 /// The folder with the texts of contracts that change.
 pub(crate) fn evolution(name: &str) -> PathBuf {
@@ -41,6 +50,12 @@ pub(crate) enum Language {
     Rust,
     Python,
     Scala,
+}
+
+/// A program that runs beside the test, killed when the handle is dropped.
+pub(crate) struct Member {
+    child: Child,
+    folder: TempDir,
 }
 
 /// A topic of a test's own, with the schema of the transaction.
@@ -56,6 +71,8 @@ pub(crate) struct Topic {
 pub(crate) struct Read {
     /// Framed transactions.
     pub(crate) transactions: u64,
+    /// Where the partitions end, added up.
+    pub(crate) end: i64,
     /// Partitions that have a record.
     pub(crate) partitions: usize,
     /// By account, as summaries show them.
@@ -103,6 +120,18 @@ impl Language {
         self.summary(command, topic, more)
     }
 
+    /// Starts the consumer as a member of a group; what it says goes to files of the folder.
+    pub(crate) fn member(self, topic: &Topic, group: &str, folder: &Path, more: &[&str]) -> Member {
+        Member::start(self.program("headwater-consume-transactions"), topic, folder, &[&["-g", group], more].concat())
+    }
+
+    /// Starts the producer at a rate, until it is stopped.
+    pub(crate) fn producer(self, topic: &Topic, folder: &Path, rate: u32) -> Member {
+        let (rate, count) = (rate.to_string(), (rate * PRODUCER_MAX_S).to_string());
+        let more = ["--rate", &rate, "--count", &count];
+        Member::start(self.program("headwater-produce-transactions"), topic, folder, &more)
+    }
+
     fn summary(self, mut command: Command, topic: &Topic, more: &[&str]) -> Json {
         let file = tempfile::NamedTempFile::new().unwrap();
         command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name]).args(more);
@@ -111,6 +140,83 @@ impl Language {
         assert!(status.success(), "{command:?} ended with {status}:\n{said}");
         let summary = std::fs::read_to_string(file.path()).unwrap();
         serde_json::from_str(&summary).unwrap_or_else(|error| panic!("{command:?}: {error}: {summary:?}\n{said}"))
+    }
+}
+
+impl Member {
+    fn start(program: PathBuf, topic: &Topic, folder: &Path, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir_in(folder).unwrap();
+        let child = Command::new(program)
+            .args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name])
+            .args(arguments)
+            .arg("--summary")
+            .arg(folder.path().join("summary"))
+            .stdin(Stdio::null())
+            .stdout(File::create(folder.path().join("stdout")).unwrap())
+            .stderr(File::create(folder.path().join("stderr")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, folder }
+    }
+
+    /// How many records it has said to be counted: a line `(account, sum)` each.
+    pub(crate) fn counted(&self) -> usize {
+        self.said("stdout").lines().filter(|line| line.starts_with('(')).count()
+    }
+
+    /// Whether it goes on.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits until something holds of it; it must not end before.
+    pub(crate) fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            let ended = self.child.try_wait().unwrap();
+            let late = began.elapsed() > MEMBER_MAX;
+            assert!(
+                ended.is_none() && !late,
+                "{what}: {ended:?} after {:?}:\n{}",
+                began.elapsed(),
+                self.said("stderr")
+            );
+            sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(mut self) -> Self {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self
+    }
+
+    /// Ends it as Ctrl-C does; its summary. It must end in order.
+    pub(crate) fn stop(mut self) -> Json {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("/bin/sh").args(["-c", "kill -s INT \"$0\"", &pid]).status().unwrap().success());
+        let began = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(began.elapsed() < MEMBER_MAX, "it did not end:\n{}", self.said("stderr"));
+            sleep(LOOK_EVERY);
+        };
+        assert!(status.success(), "{status}:\n{}", self.said("stderr"));
+        serde_json::from_str(&self.said("summary")).unwrap()
+    }
+
+    fn said(&self, name: &str) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.folder.path().join(name)).unwrap()).into_owned()
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -172,11 +278,12 @@ impl Topic {
         let consumer: BaseConsumer =
             config.set("bootstrap.servers", &self.kafka).set("group.id", unique("read")).create().unwrap();
         let mut list = TopicPartitionList::new();
-        let (mut rest, mut partitions) = (0, 0);
+        let (mut rest, mut partitions, mut end) = (0, 0, 0);
         for partition in 0..PARTITIONS {
             list.add_partition_offset(&self.name, partition, Offset::Beginning).unwrap();
             let (low, high) = consumer.fetch_watermarks(&self.name, partition, RECORD_MAX).unwrap();
             rest += high - low;
+            end += high;
             partitions += usize::from(high > low);
         }
         consumer.assign(&list).unwrap();
@@ -193,6 +300,6 @@ impl Topic {
             transactions += 1;
         }
         let sums = cents.into_iter().map(|(account, cents)| (account, json!(format_units(cents, 2)))).collect();
-        Read { transactions, partitions, sums }
+        Read { transactions, partitions, end, sums }
     }
 }
