@@ -11,6 +11,11 @@ final class Generator(customers: Int, seed: Long):
   private val accounts = Array.tabulate(customers)(n => f"ACC-${n + 1}%04d")
   private var made = 0L
 
+  /** So many of them, as rows. */
+  def take(limit: Long): Iterator[Right[Nothing, Transaction]] = new:
+    def hasNext: Boolean = made < limit
+    def next(): Right[Nothing, Transaction] = Right(Generator.this.next())
+
   def next(): Transaction =
     // Each of the first uses another account, so that all occur.
     val account = accounts(if made < customers then made.toInt else random.nextInt(customers))

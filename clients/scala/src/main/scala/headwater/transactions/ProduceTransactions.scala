@@ -74,12 +74,13 @@ object ProduceTransactions:
     )
 
   def run(settings: Settings, stopping: AtomicBoolean): Int =
-    val common = settings.common
     val rows: Iterator[InputFile.Row] = settings.input match
       case Some(path) => InputFile.rows(path)
-      case None =>
-        val generator = Generator(settings.customers, settings.seed)
-        Iterator.iterate(0L)(_ + 1).takeWhile(_ < settings.count).map(_ => Right(generator.next()))
+      case None => Generator(settings.customers, settings.seed).take(settings.count)
+    run(settings, rows, stopping)
+
+  def run(settings: Settings, rows: Iterator[InputFile.Row], stopping: AtomicBoolean): Int =
+    val common = settings.common
     val partitions = Broker.partitions(common.broker, common.topic, common.timeoutS, common.extra)
     val encoder = Encoder.of(Registry(common.registry, common.timeoutS), common.topic)
     if !common.quiet then System.err.println(s"${common.topic}: $partitions partitions, schema ${encoder.schemaId}")
