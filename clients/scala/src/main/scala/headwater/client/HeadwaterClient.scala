@@ -33,7 +33,7 @@ final class HeadwaterClient(options: ClientOptions = ClientOptions()) extends Au
       .userAgent("headwater-scala")
     options.tlsCaFile match
       case Some(file) => builder.sslContext(GrpcSslContexts.forClient().trustManager(file).build())
-      case None       => builder.usePlaintext()
+      case None => builder.usePlaintext()
     options.token.foreach(token => builder.intercept(bearer(token)))
     builder.build()
 
@@ -91,7 +91,7 @@ final class HeadwaterClient(options: ClientOptions = ClientOptions()) extends Au
         case Right(answer) =>
           waiting -= 1
           Some(answer -> ())
-        case Left(None)        => None
+        case Left(None) => None
         case Left(Some(fault)) => throw fault
     }
     Subscription(iterator, () => context.cancel(null))

@@ -17,8 +17,11 @@ final class Assignments(
     timeout: Duration,
     onChange: String => Unit
 ) extends ConsumerRebalanceListener:
+  import Assignments.*
+
   private val next = mutable.HashMap.empty[TopicPartition, Long]
   private val done = mutable.HashMap.empty[TopicPartition, Long]
+  private var committedAt = System.nanoTime
   private val metadata = state.map(s => s"state:${s.stateId}").getOrElse("")
   // Python's client sends the zero byte that ends a string, and reads on behind the text where there is none.
   private val committedMetadata = metadata + "\u0000"
@@ -33,11 +36,16 @@ final class Assignments(
   def follow(partition: TopicPartition): Unit = state.foreach { s =>
     val offset =
       s.nextOf(partition.partition, consumer.beginningOffsets(java.util.List.of(partition), timeout).get(partition))
-    next(partition) = offset
-    if consumer.assignment.contains(partition) then consumer.seek(partition, offset)
+    // Given away meanwhile: whoever has it begins where the file is.
+    if consumer.assignment.contains(partition) then
+      next(partition) = offset
+      consumer.seek(partition, offset)
+    else forget(partition)
   }
 
-  def commitLater(): Unit = if done.nonEmpty then
+  /** Tells Kafka now and then. */
+  def commitLater(): Unit = if done.nonEmpty && System.nanoTime - committedAt > CommitEveryNs then
+    committedAt = System.nanoTime
     consumer.commitAsync(offsets(done.keys), null)
     done.clear()
 
@@ -87,3 +95,6 @@ final class Assignments(
 
   private def offsets(partitions: Iterable[TopicPartition]) =
     partitions.map(partition => partition -> OffsetAndMetadata(next(partition), committedMetadata)).toMap.asJava
+
+object Assignments:
+  private val CommitEveryNs = 1_000_000_000L

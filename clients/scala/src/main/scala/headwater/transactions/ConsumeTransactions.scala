@@ -3,7 +3,9 @@ package headwater.transactions
 import java.time.Duration
 import java.util.List as JList
 import java.util.concurrent.atomic.AtomicBoolean
-import org.apache.kafka.clients.consumer.{ConsumerConfig, KafkaConsumer, OffsetOutOfRangeException, RangeAssignor}
+import org.apache.kafka.clients.consumer.{ConsumerConfig, ConsumerRecords, KafkaConsumer}
+import org.apache.kafka.clients.consumer.{OffsetOutOfRangeException, RangeAssignor}
+import org.apache.kafka.common.TopicPartition
 import org.apache.kafka.common.serialization.ByteArrayDeserializer
 import scopt.OParser
 import scala.jdk.CollectionConverters.*
@@ -19,8 +21,9 @@ object ConsumeTransactions:
       count: Long = Long.MaxValue
   )
 
+  private type Polled = ConsumerRecords[Array[Byte], Array[Byte]]
   private val PollMs = 100L
-  private val PollRecordsMax = 2000
+  private val PollRecordsMax = 10000
 
   private val parser =
     val builder = OParser.builder[Settings]
@@ -116,17 +119,13 @@ object ConsumeTransactions:
     var idle = false
     while !stopping.get && !idle && tally.records < settings.count do
       val polled = consumer.poll(Duration.ofMillis(PollMs))
-      for partition <- polled.partitions.asScala do
-        val left = settings.count - tally.records
-        val records = polled.records(partition)
-        val taken = if records.size <= left then records else records.subList(0, left.toInt)
-        if !taken.isEmpty then
-          val next = taken.get(taken.size - 1).offset + 1
-          if tally.add(partition.partition, assignments.nextOf(partition), next, taken) then
-            assignments.moveTo(partition, next)
-          else
-            System.err.println(s"$partition: another member has counted these records; going on where it is")
-            assignments.follow(partition)
+      val parts = take(polled, settings.count - tally.records, assignments)
+      if parts.nonEmpty then
+        if tally.add(parts.map(_._2)) then
+          parts.foreach((partition, part) => assignments.moveTo(partition, part.move.to))
+        else
+          System.err.println("another member has counted some of these records; going on where it is")
+          parts.foreach((partition, _) => assignments.follow(partition))
       assignments.commitLater()
       val now = System.nanoTime
       if !polled.isEmpty then
@@ -138,6 +137,19 @@ object ConsumeTransactions:
         if consumer.assignment.isEmpty then consumer.listTopics(timeout)
         else consumer.endOffsets(consumer.assignment, timeout)
         lastAnswer = System.nanoTime
+
+  /** The first so many records, by partition. */
+  private def take(polled: Polled, most: Long, assignments: Assignments): Seq[(TopicPartition, Tally.Part)] =
+    var left = most
+    polled.partitions.asScala.toSeq.flatMap { partition =>
+      val all = polled.records(partition)
+      val records = if all.size <= left then all else all.subList(0, left.toInt)
+      left -= records.size
+      Option.unless(records.isEmpty) {
+        val next = records.get(records.size - 1).offset + 1
+        partition -> Tally.Part(Move(partition.partition, assignments.nextOf(partition), next), records)
+      }
+    }
 
   private def outside(
       e: OffsetOutOfRangeException,

@@ -30,20 +30,22 @@ object Frame:
 
   /** Takes a frame apart. Throws `Bad` where the bytes are no frame; the message itself is not looked at. */
   def parse(bytes: Array[Byte]): Frame =
-    if bytes == null then throw Bad("the record has no value")
-    if bytes.length > 0 && bytes(0) != 0 then
-      throw Bad(s"the frame begins with the byte ${bytes(0) & 0xff}, not with 0")
-    if bytes.length < 6 then throw cutOff(bytes)
-    val schemaId = (1 to 4).foldLeft(0)((id, at) => (id << 8) | (bytes(at) & 0xff))
-    if bytes(5) == 0 then Frame(schemaId, First, 6)
-    else
-      val cursor = Cursor(bytes, 5)
-      val count = cursor.varint()
-      if count < 0 || count > IndexesMax then
-        throw Bad(s"the frame has $count message indexes; 0 to $IndexesMax can be")
-      val indexes = List.fill(count)(cursor.varint())
-      indexes.find(_ < 0).foreach(index => throw Bad(s"the frame has the message index $index, which is negative"))
-      Frame(schemaId, if indexes.isEmpty then First else indexes, cursor.at)
+    if bytes == null || bytes.length < 6 || bytes(0) != 0 then throw noFrame(bytes)
+    val schemaId = (bytes(1) & 0xff) << 24 | (bytes(2) & 0xff) << 16 | (bytes(3) & 0xff) << 8 | bytes(4) & 0xff
+    if bytes(5) == 0 then Frame(schemaId, First, 6) else withPath(bytes, schemaId)
+
+  private def withPath(bytes: Array[Byte], schemaId: Int): Frame =
+    val cursor = Cursor(bytes, 5)
+    val count = cursor.varint()
+    if count < 0 || count > IndexesMax then throw Bad(s"the frame has $count message indexes; 0 to $IndexesMax can be")
+    val indexes = List.fill(count)(cursor.varint())
+    indexes.find(_ < 0).foreach(index => throw Bad(s"the frame has the message index $index, which is negative"))
+    Frame(schemaId, if indexes.isEmpty then First else indexes, cursor.at)
+
+  private def noFrame(bytes: Array[Byte]): Bad =
+    if bytes == null then Bad("the record has no value")
+    else if bytes.length > 0 && bytes(0) != 0 then Bad(s"the frame begins with the byte ${bytes(0) & 0xff}, not with 0")
+    else cutOff(bytes)
 
   private def cutOff(bytes: Array[Byte]) = Bad(s"the frame is cut off after ${bytes.length} bytes")
 

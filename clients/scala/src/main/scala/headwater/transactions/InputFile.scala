@@ -98,8 +98,8 @@ object InputFile:
       line.fault.foreach(fault => throw Refused(fault))
       val tx = Transaction.parseFrom(message(json).toByteArray)
       Rules.check(tx) match
-        case Left(broken) => throw Refused(s"${broken.field}: ${broken.text}")
-        case Right(_) => Right(tx)
+        case broken: Rules.Broken => throw Refused(s"${broken.field}: ${broken.text}")
+        case _: Long => Right(tx)
     catch case refused: Refused => Left(BadLine(line.number, refused.getMessage))
 
   private def json(text: String): JsonObject =

@@ -15,7 +15,7 @@ final class RecordReader(schemaText: Int => Option[String]):
   private var lastIndexes = List.empty[Int]
   private var lastVerdict: Verdict = None
 
-  def read(value: Array[Byte]): Either[Skipped, Counted] =
+  def read(value: Array[Byte]): Counted | Skipped =
     try
       val frame = Frame.parse(value)
       // Nearly every record has the schema of the one before.
@@ -26,28 +26,27 @@ final class RecordReader(schemaText: Int => Option[String]):
         lastId = frame.schemaId
         lastIndexes = frame.indexes
       lastVerdict match
-        case Some(skipped) => Left(skipped)
-        case None          =>
-          val tx = Transaction.parseFrom(
-            CodedInputStream.newInstance(value, frame.messageOffset, value.length - frame.messageOffset)
-          )
+        case Some(skipped) => skipped
+        case None =>
+          val size = value.length - frame.messageOffset
+          val tx = Transaction.parseFrom(CodedInputStream.newInstance(value, frame.messageOffset, size))
           Rules.check(tx) match
-            case Right(cents) => Right(Counted(tx.accountNumber, cents, tx.unknownFields.asMap.nonEmpty))
-            case Left(broken) => Left(Skipped(broken.reason, s"${broken.field}: ${broken.text}"))
+            case cents: Long => Counted(tx.accountNumber, cents, tx.unknownFields.asMap.nonEmpty)
+            case broken: Rules.Broken => Skipped(broken.reason, s"${broken.field}: ${broken.text}")
     catch
-      case bad: Frame.Bad                      => Left(Skipped("BAD_FRAME", bad.getMessage))
+      case bad: Frame.Bad => Skipped("BAD_FRAME", bad.getMessage)
       case bad: InvalidProtocolBufferException =>
-        Left(Skipped("MALFORMED", s"the message cannot be decoded: ${bad.getMessage}"))
+        Skipped("MALFORMED", s"the message cannot be decoded: ${bad.getMessage}")
 
   private def judge(frame: Frame): Verdict =
     val id = Integer.toUnsignedString(frame.schemaId)
     schemaText(frame.schemaId).map(SchemaText.parse) match
-      case None         => Some(Skipped("UNKNOWN_SCHEMA", s"the registry has no schema with the id $id"))
+      case None => Some(Skipped("UNKNOWN_SCHEMA", s"the registry has no schema with the id $id"))
       case Some(schema) =>
         val path = frame.indexes.mkString("[", ",", "]")
         schema.nameAt(frame.indexes) match
           case Some(MessageName) => None
-          case Some(other)       =>
+          case Some(other) =>
             Some(Skipped("WRONG_SCHEMA", s"the message $path of schema $id is $other, not $MessageName"))
           case None => Some(Skipped("WRONG_SCHEMA", s"schema $id has no message $path"))
 

@@ -14,34 +14,33 @@ object Rules:
   private val SecondsMax = 253_402_300_799L
   private val NanosMax = 999_999_999
 
-  /** The cents of a transaction that keeps every rule. */
-  def check(tx: Transaction): Either[Broken, Long] =
-    val field = length("transaction_id", tx.transactionId, 1, TransactionIdMax)
-      .orElse(length("account_number", tx.accountNumber, 1, AccountNumberMax))
-      .orElse(length("transaction_reference", tx.transactionReference, 0, ReferenceMax))
-      .orElse(
-        if tx.transactionDatetime.isEmpty then Some(invalid("transaction_datetime", "is missing; say when it was made"))
-        else None
-      )
-      .orElse(
-        if tx.transactionDatetime.forall(isATime) then None
-        else Some(invalid("transaction_datetime", "is no time of the years 1 to 9999"))
-      )
-      .orElse(
-        if tx.amount.isNaN || tx.amount.isInfinite then Some(invalid("amount", Cents.reason(tx.amount))) else None
-      )
-    field match
-      case Some(broken) => Left(broken)
-      case None         => Cents.of(tx.amount).toRight(Broken("NOT_IN_SCALE", "amount", Cents.reason(tx.amount)))
+  /** The cents of a transaction that keeps every rule, or the first rule that it breaks. */
+  def check(tx: Transaction): Long | Broken =
+    if !hasLength(tx.transactionId, 1, TransactionIdMax) then
+      wrongLength("transaction_id", tx.transactionId, 1, TransactionIdMax)
+    else if !hasLength(tx.accountNumber, 1, AccountNumberMax) then
+      wrongLength("account_number", tx.accountNumber, 1, AccountNumberMax)
+    else if !hasLength(tx.transactionReference, 0, ReferenceMax) then
+      wrongLength("transaction_reference", tx.transactionReference, 0, ReferenceMax)
+    else if tx.transactionDatetime.isEmpty then invalid("transaction_datetime", "is missing; say when it was made")
+    else if !isATime(tx.transactionDatetime.get) then
+      invalid("transaction_datetime", "is no time of the years 1 to 9999")
+    else if tx.amount.isNaN || tx.amount.isInfinite then invalid("amount", Cents.reason(tx.amount))
+    else
+      Cents.of(tx.amount) match
+        case Some(cents) => cents
+        case None => Broken("NOT_IN_SCALE", "amount", Cents.reason(tx.amount))
 
   /** What Protobuf's Timestamp can say; more can be encoded. */
   private def isATime(when: Timestamp): Boolean =
     when.seconds >= SecondsMin && when.seconds <= SecondsMax && when.nanos >= 0 && when.nanos <= NanosMax
 
-  private def length(field: String, text: String, min: Int, max: Int): Option[Broken] =
-    // A string has at most as many code points as UTF-16 units: most are settled without counting.
-    if text.isEmpty && min > 0 then Some(invalid(field, s"is missing; $min to $max characters are needed"))
-    else if text.length <= max || text.codePointCount(0, text.length) <= max then None
-    else Some(invalid(field, s"has ${text.codePointCount(0, text.length)} characters; at most $max can be"))
+  // A string has at most as many code points as UTF-16 units: most are settled without counting.
+  private def hasLength(text: String, min: Int, max: Int): Boolean =
+    text.length >= min && (text.length <= max || text.codePointCount(0, text.length) <= max)
+
+  private def wrongLength(field: String, text: String, min: Int, max: Int): Broken =
+    if text.isEmpty then invalid(field, s"is missing; $min to $max characters are needed")
+    else invalid(field, s"has ${text.codePointCount(0, text.length)} characters; at most $max can be")
 
   private def invalid(field: String, text: String) = Broken("INVALID_FIELD", field, text)

@@ -47,6 +47,6 @@ object SchemaText:
           at += 2
         case ("{", _) => open = None :: open
         case ("}", _) => open = open.drop(1)
-        case _        => ()
+        case _ => ()
       at += 1
     SchemaText(packageName, messages.toMap)

@@ -4,12 +4,14 @@ import com.google.gson.JsonObject
 import headwater.transactions.RecordReader.{Counted, Skipped}
 import java.math.BigInteger
 import java.nio.charset.StandardCharsets.UTF_8
-import java.util.List as JList
+import java.util.{HashMap, List as JList, Map as JMap}
 import org.apache.kafka.clients.consumer.ConsumerRecord
 import scala.collection.immutable.TreeMap
 
 /** What was counted and what was not, as it is said on the way and at the end. */
 final class Tally(topic: String, ledger: Ledger, reader: RecordReader, quiet: Boolean):
+  import Tally.*
+
   private var read = 0L
   private var counted = 0L
   private var newer = 0L
@@ -17,36 +19,50 @@ final class Tally(topic: String, ledger: Ledger, reader: RecordReader, quiet: Bo
 
   def records: Long = read
 
-  /** Counts a batch of one partition; false where another member has: then nothing was. */
-  def add(
-      partition: Int,
-      expected: Long,
-      next: Long,
-      records: JList[ConsumerRecord[Array[Byte], Array[Byte]]]
-  ): Boolean =
+  /** Counts what was polled; false where another member of the group has: then nothing was. */
+  def add(parts: Seq[Part]): Boolean =
+    val added = HashMap[String, Sum]
     val good = Vector.newBuilder[Counted]
-    val bad = Vector.newBuilder[(Long, Skipped)]
-    records.forEach(record =>
-      reader.read(record.value) match
-        case Right(one) => good += one
-        case Left(one) => bad += record.offset -> one
-    )
-    val batch = good.result()
-    ledger.add(partition, expected, next, batch) match
+    val bad = Vector.newBuilder[(Part, Long, Skipped)]
+    var records, withNewer = 0L
+    for part <- parts do
+      records += part.records.size
+      val each = part.records.iterator
+      while each.hasNext do
+        val record = each.next()
+        reader.read(record.value) match
+          case one: Counted =>
+            var sum = added.get(one.account)
+            if sum == null then
+              sum = Sum()
+              added.put(one.account, sum)
+            sum.add(one.cents)
+            if one.newer then withNewer += 1
+            if !quiet then good += one
+          case one: Skipped => bad += ((part, record.offset, one))
+    ledger.add(added, parts.map(_.move)) match
       case None => false
-      case Some(sums) =>
-        read += records.size
-        counted += batch.size
-        newer += batch.count(_.newer)
-        if !quiet && batch.nonEmpty then
-          val lines = StringBuilder()
-          for (one, sum) <- batch.iterator.zip(sums) do lines ++= s"(${one.account}, ${Cents.text(sum)})\n"
-          System.out.write(lines.toString.getBytes(UTF_8))
-          System.out.flush()
-        for (offset, one) <- bad.result() do
+      case Some(after) =>
+        read += records
+        newer += withNewer
+        if !quiet then say(good.result(), added, after)
+        val wrong = bad.result()
+        counted += records - wrong.size
+        for (part, offset, one) <- wrong do
           skipped = skipped.updated(one.reason, skipped.getOrElse(one.reason, 0L) + 1)
-          System.err.println(s"skipped $topic[$partition]@$offset: ${one.reason}: ${one.text}")
+          System.err.println(s"skipped $topic[${part.move.partition}]@$offset: ${one.reason}: ${one.text}")
         true
+
+  /** One line for each record: the account, and its sum so far. */
+  private def say(good: Vector[Counted], added: JMap[String, Sum], after: JMap[String, BigInteger]): Unit =
+    val sums = HashMap[String, BigInteger]
+    added.forEach((account, sum) => sums.put(account, after.get(account).subtract(sum.cents)): Unit)
+    val lines = StringBuilder()
+    for one <- good do
+      val sum = sums.merge(one.account, BigInteger.valueOf(one.cents), _.add(_))
+      lines ++= s"(${one.account}, ${Cents.text(sum)})\n"
+    System.out.write(lines.toString.getBytes(UTF_8))
+    System.out.flush()
 
   /** The table, the figures, and the summary as JSON. */
   def print(seconds: Double, summary: Option[String]): Unit =
@@ -78,3 +94,7 @@ final class Tally(topic: String, ledger: Ledger, reader: RecordReader, quiet: Bo
     json.add("sums", sums)
     json.addProperty("seconds", seconds)
     Program.writeSummary(summary, json)
+
+object Tally:
+  /** Records of a partition, in order, and where counting them moves it. */
+  final case class Part(move: Move, records: JList[ConsumerRecord[Array[Byte], Array[Byte]]])
