@@ -84,11 +84,16 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([program(name), *arguments], capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.fixture
-def stream() -> Stream:
+def new_stream(partitions: int = PARTITIONS) -> Stream:
     """A new topic with the contract's schema."""
     made = Stream(needed("HEADWATER_TEST_KAFKA"), needed("HEADWATER_TEST_REGISTRY"), f"py-{uuid.uuid4().hex[:12]}")
     admin = AdminClient({"bootstrap.servers": made.broker})
-    admin.create_topics([NewTopic(made.topic, PARTITIONS, 1)])[made.topic].result(20)
+    admin.create_topics([NewTopic(made.topic, partitions, 1)])[made.topic].result(20)
     made.register(PROTO)
     return made
+
+
+@pytest.fixture
+def stream() -> Stream:
+    """A new topic with the contract's schema."""
+    return new_stream()

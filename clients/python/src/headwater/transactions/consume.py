@@ -18,7 +18,7 @@ from headwater.transactions.units import shown
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code."""
-    flags = _parser().parse_args(arguments)
+    flags = parser().parse_args(arguments)
     try:
         return _run(flags)
     except Failure as error:
@@ -39,9 +39,10 @@ def _run(flags: argparse.Namespace) -> int:
         begin=flags.begin,
         timeout_s=flags.timeout,
         given=flags.setting,
+        lines=not flags.quiet,
     )
     try:
-        _consume(consumer, stop, flags)
+        count_all(consumer, stop, flags)
     finally:
         # Also where something is away: what was counted is shown.
         consumer.close()
@@ -53,7 +54,8 @@ def _run(flags: argparse.Namespace) -> int:
     return failure.DONE
 
 
-def _consume(consumer: TransactionConsumer, stop: StopSignal, flags: argparse.Namespace) -> None:
+def count_all(consumer: TransactionConsumer, stop: StopSignal, flags: argparse.Namespace) -> None:
+    """Counts until Ctrl-C, or as the flags say."""
     began = time.monotonic()
     last_record_at: float | None = None
     while not stop.is_set():
@@ -120,11 +122,12 @@ def _print_summary(tally: Tally, sums: dict[str, tuple[int, int]], seconds_taken
         raise WrongUsage(f"--summary {path}: cannot be written: {error.strerror}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The program's flags."""
+    made = argparse.ArgumentParser(
         prog="headwater-consume-transactions", description="Sums a topic's transactions by account.", allow_abbrev=False
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("-b", "--broker", required=True, metavar="HOST:PORT", help="brokers to begin with, separated by commas")
     add("-s", "--schema-registry", required=True, metavar="URL", help="name:password@ before the host where it asks")
     add("-t", "--topic", required=True)
@@ -137,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-X", dest="setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of librdkafka")
     add("--quiet", action="store_true", help="no line for each record")
     add("--summary", metavar="FILE", help="writes what was counted as JSON")
-    return parser
+    return made
 
 
 if __name__ == "__main__":

@@ -4,17 +4,20 @@ import time
 from collections.abc import Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
+from google.protobuf.message import DecodeError
 
+from headwater.event.v1.transaction_pb2 import Transaction
 from headwater.transactions.assignment import Assignment
 from headwater.transactions.failure import Failure, WrongUsage
 from headwater.transactions.kafka import Settings, away, see_topic, settings
-from headwater.transactions.reader import TransactionReader, UncountableError
+from headwater.transactions.reader import PREFIX_BYTES, FrameReader, UncountableError, newer_fields, why
 from headwater.transactions.registry import Registry
+from headwater.transactions.rules import RuleBrokenError, checked_cents
 from headwater.transactions.state import FencedError, State
 from headwater.transactions.tally import Batch, Tally
 
 BATCH_RECORDS_MAX = 1_000
-_POLL_S = 0.1
+POLL_S = 0.1
 _COMMIT_EVERY_S = 1.0
 _DOWN = (KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE)
 _FATAL = (
@@ -24,6 +27,23 @@ _FATAL = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
 )
+
+
+def consumer_settings(group: str, reset: str) -> Settings:
+    """What `-X` may change."""
+    return {
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "allow.auto.create.topics": False,
+        "auto.offset.reset": reset,
+        # Once its queue is full the client fetches nothing for so long: with its 1000 it stands idle most of the time.
+        "fetch.queue.backoff.ms": 10,
+        "partition.assignment.strategy": "range",
+        # A member that was killed is missed soon.
+        "session.timeout.ms": 6000,
+        "heartbeat.interval.ms": 2000,
+    }
 
 
 class TransactionConsumer:
@@ -40,21 +60,12 @@ class TransactionConsumer:
         begin: str = "earliest",
         timeout_s: float = 30.0,
         given: Sequence[str] = (),
+        lines: bool = True,
     ) -> None:
-        fixed: Settings = {
-            "group.id": group,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "allow.auto.create.topics": False,
-            # With a state an offset outside the log is an error: it would skip records or count them twice.
-            "auto.offset.reset": "error" if state else begin,
-            "partition.assignment.strategy": "range",
-            # A member that was killed is missed soon.
-            "session.timeout.ms": 6000,
-            "heartbeat.interval.ms": 2000,
-        }
-        made = settings(broker, fixed, given)
+        # With a state an offset outside the log is an error: it would skip records or count them twice.
+        made = settings(broker, consumer_settings(group, "error" if state else begin), given)
         self.tally = Tally()
+        self._lines = lines
         self._broker, self._topic, self._timeout_s, self._state = broker, topic, timeout_s, state
         self._down_since: float | None = None
         self._down_error: KafkaError | None = None
@@ -65,14 +76,14 @@ class TransactionConsumer:
         registry = Registry(schema_registry, timeout_s)
         registry.latest(f"{topic}-value")
         see_topic(broker, topic, timeout_s, given)
-        self._reader = TransactionReader(registry)
+        self._frames = FrameReader(registry)
         self._assignment = Assignment(self._consumer, topic, state, begin, timeout_s)
         self._committed_at = time.monotonic()
         self._assignment.subscribe()
 
     def step(self, records_max: int = BATCH_RECORDS_MAX) -> Batch | None:
         """Counts the next records, at most so many; None where there are none yet or another member took them over."""
-        messages = self._consumer.consume(min(records_max, BATCH_RECORDS_MAX), _POLL_S)
+        messages = self._consumer.consume(min(records_max, BATCH_RECORDS_MAX), POLL_S)
         self._assignment.raise_failure()
         if not messages:
             self._see_broker()
@@ -109,39 +120,54 @@ class TransactionConsumer:
 
     def _read(self, messages: Sequence[Message]) -> Batch:
         batch = Batch()
-        added, lines, moves = batch.added, batch.lines, batch.moves
+        added, moves = batch.added, batch.moves
+        lines = batch.lines if self._lines else None
         positions, known = self._assignment.positions, self._state is not None
-        read = self._reader.read
+        # The partition that the last message was of, and where it began in this batch: they come in runs.
+        run, first, following = -1, 0, 0
+        prefixes, payload_of = self._frames.prefixes, self._frames.payload
+        payloads: list[bytes] = []
+        # One for all: to make a new one costs more than to read the bytes.
+        transaction = Transaction()
+        parse = transaction.ParseFromString
         for message in messages:
-            error = message.error()
-            if error is not None:
+            if (error := message.error()) is not None:
                 self._see_error(error, message)
                 continue
             partition, offset = message.partition() or 0, message.offset() or 0
-            expected = positions.get(partition)
-            if known and (expected is None or offset < expected):
-                # Fetched before the partition was given away or begun again.
-                continue
-            move = moves.get(partition)
-            moves[partition] = (move[0] if move else offset if expected is None else expected, offset + 1)
+            if partition != run or offset < following:
+                if run >= 0:
+                    moves[run] = first, following
+                move = moves.get(partition)
+                expected = move[1] if move else positions.get(partition)
+                if known and (expected is None or offset < expected):
+                    # Fetched before the partition was given away or begun again.
+                    run = -1
+                    continue
+                run, first = partition, move[0] if move else offset if expected is None else expected
+            following = offset + 1
+            value = message.value()
             try:
-                transaction, cents, newer = read(message.value())
-            except UncountableError as uncountable:
-                reason = uncountable.reason
-                text = f"skipped {self._topic}[{partition}]@{offset}: {reason}: {uncountable}"
-                batch.skipped.append((reason, text))
+                payload = value[PREFIX_BYTES:] if value and value[:PREFIX_BYTES] in prefixes else payload_of(value)
+                parse(payload)
+                cents = checked_cents(transaction)
+            except (UncountableError, RuleBrokenError, DecodeError) as problem:
+                reason, text = why(problem)
+                batch.skipped.append((reason, f"skipped {self._topic}[{partition}]@{offset}: {reason}: {text}"))
                 continue
+            payloads.append(payload)
             account = transaction.account_number
-            before = added.get(account)
-            if before is None:
-                added[account] = (cents, 1)
-            else:
+            count = 1
+            if (before := added.get(account)) is not None:
                 cents += before[0]
-                added[account] = (cents, before[1] + 1)
-            lines.append((account, cents))
-            if newer:
-                batch.newer_fields += 1
-        batch.counted = len(lines)
+                count += before[1]
+            added[account] = cents, count
+            if lines is not None:
+                lines.append((account, cents))
+        if run >= 0:
+            moves[run] = first, following
+        batch.counted = len(payloads)
+        batch.newer_fields = newer_fields(payloads)
         return batch
 
     def _see_error(self, error: KafkaError, message: Message) -> None:

@@ -4,7 +4,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 
@@ -21,7 +22,7 @@ _PAUSE_S_MIN = 0.001
 
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit code."""
-    flags = _parser().parse_args(arguments)
+    flags = parser().parse_args(arguments)
     try:
         return _run(flags)
     except Failure as error:
@@ -39,37 +40,49 @@ def _run(flags: argparse.Namespace) -> int:
     producer = TransactionProducer(
         flags.broker, flags.schema_registry, flags.topic, timeout_s=flags.timeout, given=flags.setting
     )
-    refused = 0
-    progress_at = began + _PROGRESS_EVERY_S
+    refused: Counter[str] = Counter()
     try:
-        for item in chain([first] if first is not None else [], items):
-            if stop.is_set():
-                break
-            if isinstance(item, records.BadLineError):
-                refused += 1
-                _say(str(item))
-                continue
-            producer.send(item)
-            if flags.rate:
-                _keep_pace(producer.sent, flags.rate, began, stop)
-            if producer.sent % 256 == 0 and time.monotonic() >= progress_at:
-                progress_at += _PROGRESS_EVERY_S
-                if not flags.quiet:
-                    _say(f"{producer.sent} sent, {producer.acknowledged()} acknowledged")
-        producer.flush()
+        send_all(producer, chain([first] if first is not None else [], items), stop, flags, refused)
     finally:
         seconds = time.monotonic() - began
         summary = {
             "sent": producer.acknowledged(),
-            "refused": refused,
+            "refused": refused.total(),
             "seconds": round(seconds, 3),
             "schema_id": producer.schema_id,
         }
         if flags.summary:
             _write_summary(flags.summary, summary)
     if not flags.quiet:
-        _say(f"{producer.sent} transactions sent to '{flags.topic}' in {seconds:.1f} s, {refused} refused")
+        _say(f"{producer.sent} transactions sent to '{flags.topic}' in {seconds:.1f} s, {refused.total()} refused")
     return failure.REFUSED_INPUT if refused else failure.DONE
+
+
+def send_all(
+    producer: TransactionProducer,
+    items: Iterable[Transaction | records.BadLineError],
+    stop: StopSignal,
+    flags: argparse.Namespace,
+    refused: Counter[str],
+) -> None:
+    """Sends until Ctrl-C or the end, and waits until all are acknowledged. Counts the bad lines as it goes."""
+    began = time.monotonic()
+    progress_at = began + _PROGRESS_EVERY_S
+    for item in items:
+        if stop.is_set():
+            break
+        if isinstance(item, records.BadLineError):
+            refused["lines"] += 1
+            _say(str(item))
+            continue
+        producer.send(item)
+        if flags.rate:
+            _keep_pace(producer.sent, flags.rate, began, stop)
+        if producer.sent % 256 == 0 and time.monotonic() >= progress_at:
+            progress_at += _PROGRESS_EVERY_S
+            if not flags.quiet:
+                _say(f"{producer.sent} sent, {producer.acknowledged()} acknowledged")
+    producer.flush()
 
 
 def _keep_pace(sent: int, rate: float, began: float, stop: StopSignal) -> None:
@@ -89,11 +102,12 @@ def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)  # noqa: T201
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The program's flags."""
+    made = argparse.ArgumentParser(
         prog="headwater-produce-transactions", description="Sends transactions to a topic.", allow_abbrev=False
     )
-    add = parser.add_argument
+    add = made.add_argument
     add("-b", "--broker", required=True, metavar="HOST:PORT", help="brokers to begin with, separated by commas")
     add("-s", "--schema-registry", required=True, metavar="URL", help="name:password@ before the host where it asks")
     add("-t", "--topic", required=True)
@@ -106,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-X", dest="setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of librdkafka")
     add("--quiet", action="store_true", help="no progress")
     add("--summary", metavar="FILE", help="writes what was done as JSON")
-    return parser
+    return made
 
 
 def positive(text: str) -> int:

@@ -16,25 +16,29 @@ _POLL_EVERY_RECORDS = 1_000
 _QUEUE_FULL_POLL_S = 0.1
 
 
+def producer_settings(timeout_s: float) -> Settings:
+    """What `-X` may change."""
+    return {
+        "acks": "all",
+        "enable.idempotence": True,
+        # As Java's and the platform's producers: a key has one partition, whoever sends it.
+        "partitioner": "murmur2_random",
+        "linger.ms": 5,
+        "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
+        # Below the wait at the end, so that each record's fate is known by then.
+        "message.timeout.ms": max(1000, int(timeout_s * 900)),
+        # Delivered is what was sent and did not fail: no call into Python for each record.
+        "delivery.report.only.error": True,
+    }
+
+
 class TransactionProducer:
     """Frames transactions with the id of the subject's latest schema, and sends them to a topic."""
 
     def __init__(
         self, broker: str, schema_registry: str, topic: str, *, timeout_s: float = 30.0, given: Sequence[str] = ()
     ) -> None:
-        fixed: Settings = {
-            "acks": "all",
-            "enable.idempotence": True,
-            # As Java's and the platform's producers: a key has one partition, whoever sends it.
-            "partitioner": "murmur2_random",
-            "linger.ms": 5,
-            "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
-            # Below the wait at the end, so that each record's fate is known by then.
-            "message.timeout.ms": max(1000, int(timeout_s * 900)),
-            # Delivered is what was sent and did not fail: no call into Python for each record.
-            "delivery.report.only.error": True,
-        }
-        made = settings(broker, fixed, given)
+        made = settings(broker, producer_settings(timeout_s), given)
         self.sent = 0
         self._broker, self._topic, self._timeout_s = broker, topic, timeout_s
         self._failed = 0

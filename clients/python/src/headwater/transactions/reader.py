@@ -1,14 +1,16 @@
 """Takes a record's value apart: the transaction, or the reason why it cannot be counted."""
 
+from collections.abc import Sequence
+
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from headwater.event.v1.transaction_pb2 import Transaction
 from headwater.transactions.frame import FrameError, parse_frame
 from headwater.transactions.registry import Registry
-from headwater.transactions.rules import FULL_NAME, RuleBrokenError, checked_cents
+from headwater.transactions.rules import FULL_NAME, RuleBrokenError
 
-_FIRST_PREFIX_BYTES = 6
+PREFIX_BYTES = 6
 _PREFIXES_MAX = 1000
 
 
@@ -20,31 +22,18 @@ class UncountableError(ValueError):
         self.reason = reason
 
 
-class TransactionReader:
-    """Reads framed transactions. Schemas are asked for once each."""
+class FrameReader:
+    """Finds the transaction within a frame. Schemas are asked for once each."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         # Beginnings of frames whose schema's first message is the transaction: nearly all, and known by a look-up.
-        self._prefixes: set[bytes] = set()
+        self.prefixes: set[bytes] = set()
 
-    def read(self, value: bytes | None) -> tuple[Transaction, int, bool]:
-        """The transaction, its cents, and whether it has fields that this program does not know."""
+    def payload(self, value: bytes | None) -> bytes:
+        """The transaction's bytes."""
         if value is None:
             raise UncountableError("BAD_FRAME", "the record has no value")
-        is_known = value[:_FIRST_PREFIX_BYTES] in self._prefixes
-        payload = value[_FIRST_PREFIX_BYTES:] if is_known else self._payload(value)
-        try:
-            transaction = Transaction.FromString(payload)
-        except DecodeError as error:
-            raise UncountableError("MALFORMED", f"is not a {FULL_NAME}: {error}") from error
-        try:
-            cents = checked_cents(transaction)
-        except RuleBrokenError as error:
-            raise UncountableError(error.reason, str(error)) from error
-        return transaction, cents, len(UnknownFieldSet(transaction)) > 0
-
-    def _payload(self, value: bytes) -> bytes:
         try:
             schema_id, indexes, at = parse_frame(value)
         except FrameError as error:
@@ -58,6 +47,21 @@ class TransactionReader:
             raise UncountableError(
                 "WRONG_SCHEMA", f"schema {schema_id} has {found} at {list(indexes)}, not {FULL_NAME}"
             )
-        if at == _FIRST_PREFIX_BYTES and len(self._prefixes) < _PREFIXES_MAX:
-            self._prefixes.add(value[:at])
+        if at == PREFIX_BYTES and len(self.prefixes) < _PREFIXES_MAX:
+            self.prefixes.add(value[:at])
         return value[at:]
+
+
+def why(problem: UncountableError | RuleBrokenError | DecodeError) -> tuple[str, str]:
+    """The platform's reason, and the sentence for it."""
+    if isinstance(problem, DecodeError):
+        return "MALFORMED", f"is not a {FULL_NAME}: {problem}"
+    return problem.reason, str(problem)
+
+
+def newer_fields(payloads: Sequence[bytes]) -> int:
+    """How many transactions have fields that this program does not know."""
+    # Joined they are one message with the fields of all: mostly there is nothing to find, and this is said at once.
+    if not UnknownFieldSet(Transaction.FromString(b"".join(payloads))):
+        return 0
+    return sum(1 for payload in payloads if UnknownFieldSet(Transaction.FromString(payload)))

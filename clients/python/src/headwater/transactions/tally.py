@@ -34,7 +34,7 @@ class Batch:
     newer_fields: int = 0
     # Account to cents and count, of this batch alone.
     added: dict[str, tuple[int, int]] = field(default_factory=dict)
-    # In the records' order: the account, and the batch's sum for it so far.
+    # In the records' order, where they are wanted: the account, and the batch's sum for it so far.
     lines: list[tuple[str, int]] = field(default_factory=list)
     # Reason, and the sentence for it.
     skipped: list[tuple[str, str]] = field(default_factory=list)
