@@ -58,7 +58,7 @@ def count_all(consumer: TransactionConsumer, stop: StopSignal, flags: argparse.N
     """Counts until Ctrl-C, or as the flags say."""
     began = time.monotonic()
     last_record_at: float | None = None
-    while not stop.is_set():
+    while not stop.stopped:
         left = BATCH_RECORDS_MAX if flags.count is None else flags.count - consumer.tally.records
         if left <= 0:
             return

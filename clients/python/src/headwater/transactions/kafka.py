@@ -68,17 +68,16 @@ class StopSignal:
     """Set by Ctrl-C and SIGTERM; a second one ends the program at once."""
 
     def __init__(self) -> None:
+        # A plain flag beside the event: it is looked at for each record.
+        self.stopped = False
         self._event = threading.Event()
         self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopped = True
         self._event.set()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-
-    def is_set(self) -> bool:
-        """Whether to stop."""
-        return self._event.is_set()
 
     def wait(self, timeout_s: float) -> bool:
         """Waits, and tells whether to stop."""

@@ -68,20 +68,20 @@ def send_all(
     """Sends until Ctrl-C or the end, and waits until all are acknowledged. Counts the bad lines as it goes."""
     began = time.monotonic()
     progress_at = began + _PROGRESS_EVERY_S
+    send, rate, progress = producer.send, flags.rate, not flags.quiet
     for item in items:
-        if stop.is_set():
+        if stop.stopped:
             break
         if isinstance(item, records.BadLineError):
             refused["lines"] += 1
             _say(str(item))
             continue
-        producer.send(item)
-        if flags.rate:
-            _keep_pace(producer.sent, flags.rate, began, stop)
-        if producer.sent % 256 == 0 and time.monotonic() >= progress_at:
+        send(item)
+        if rate:
+            _keep_pace(producer.sent, rate, began, stop)
+        if progress and producer.sent % 256 == 0 and time.monotonic() >= progress_at:
             progress_at += _PROGRESS_EVERY_S
-            if not flags.quiet:
-                _say(f"{producer.sent} sent, {producer.acknowledged()} acknowledged")
+            _say(f"{producer.sent} sent, {producer.acknowledged()} acknowledged")
     producer.flush()
 
 

@@ -47,6 +47,7 @@ class TransactionProducer:
             self._producer = Producer({**made, "on_delivery": self._on_failure})
         except (KafkaException, ValueError, TypeError) as error:
             raise WrongUsage(f"-X: {_text(error)}") from error
+        self._produce = self._producer.produce
         schema = Registry(schema_registry, timeout_s).latest(f"{topic}-value")
         path = next((path for path, name in schema.messages.items() if name == FULL_NAME), None)
         if path is None:
@@ -62,10 +63,9 @@ class TransactionProducer:
         """Queues a transaction; waits where the queue is full. Raises once the broker has refused one."""
         value = self._prefix + transaction.SerializeToString()
         key = transaction.account_number
-        produce = self._producer.produce
         while True:
             try:
-                produce(self._topic, value, key)
+                self._produce(self._topic, value, key)
                 break
             except BufferError:
                 # Bounded by message.timeout.ms: what is queued then fails, and makes room.
@@ -73,8 +73,8 @@ class TransactionProducer:
                 self._raise_failure()
             except KafkaException as error:
                 raise Failure(f"the record of account '{key}' cannot be sent: {_text(error)}") from error
-        self.sent += 1
-        if self.sent % _POLL_EVERY_RECORDS == 0:
+        self.sent = sent = self.sent + 1
+        if not sent % _POLL_EVERY_RECORDS:
             self._producer.poll(0)
             self._raise_failure()
 
