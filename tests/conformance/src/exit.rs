@@ -29,6 +29,14 @@ pub enum Failed {
         /// What is wrong.
         error: String,
     },
+    /// The file of sums cannot be used.
+    #[error("--state {path}: {error}")]
+    State {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        error: String,
+    },
     /// A file cannot be read or written, or has what cannot be used at all.
     #[error("{0}")]
     Input(String),

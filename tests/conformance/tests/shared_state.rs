@@ -12,7 +12,6 @@ use rusqlite::Connection;
 use serde_json::{Value as Json, json};
 use support::{Language, Topic};
 
-const MEMBERS: [Language; 2] = [Language::Python, Language::Scala];
 /// What is there at the start, so that the first members are in the middle of it.
 const BACKLOG: &str = "4000";
 /// How many come in a second.
@@ -39,9 +38,9 @@ fn members_of_several_languages_share_a_state_and_survive_kills() {
 
     Language::Rust.produce(&topic, &["--count", BACKLOG]);
     let mut producer = Language::Python.producer(&topic, folder.path(), RATE);
-    let mut members = MEMBERS.map(start);
+    let mut members = Language::ALL.map(start);
     let mut killed = Vec::new();
-    for (place, language) in MEMBERS.into_iter().enumerate() {
+    for (place, language) in Language::ALL.into_iter().enumerate() {
         members[place].until("counts", |member| member.counted() >= LINES);
         let victim = std::mem::replace(&mut members[place], start(language)).kill();
         killed.push((language, victim.counted(), State::read(&file).records));
@@ -61,7 +60,7 @@ fn members_of_several_languages_share_a_state_and_survive_kills() {
     }
     // Where every partition's end is reached nothing can be added any more: more than was read would be there now.
     members[0].until("the end of every partition", |_| State::read(&file).next >= read.end);
-    for (language, member) in MEMBERS.into_iter().zip(members) {
+    for (language, member) in Language::ALL.into_iter().zip(members) {
         let summary = member.stop();
         println!("{}: {summary}", language.name());
         assert_eq!(summary["skipped"], json!({}), "{}", language.name());
@@ -71,6 +70,35 @@ fn members_of_several_languages_share_a_state_and_survive_kills() {
     let state = State::read(&file);
     assert_eq!((state.records, state.next), (read.transactions as i64, read.end));
     assert_eq!(state.sums, read.sums);
+}
+
+#[test]
+fn a_group_that_was_counted_with_another_file_is_refused_by_every_language() {
+    let topic = Topic::make("other-state");
+    Language::Rust.produce(&topic, &["--count", "100"]);
+    let folder = tempfile::tempdir().unwrap();
+    for first in Language::ALL {
+        let group = format!("{}-{}", topic.name, first.name());
+        let file = |name: &str| folder.path().join(format!("{}-{name}.sqlite3", first.name()));
+        let options = |file: &Path| ["--state", file.to_str().unwrap(), "--count", "100"].map(str::to_owned);
+        let consume = |language: Language, file: &Path| {
+            let options = options(file);
+            language.ends(&topic, &group, &options.each_ref().map(String::as_str))
+        };
+        let (code, said) = consume(first, &file("first"));
+        assert_eq!(code, Some(0), "{}: {said}", first.name());
+        std::thread::scope(|scope| {
+            for second in Language::ALL {
+                let (consume, file) = (&consume, file(second.name()));
+                scope.spawn(move || {
+                    let (code, said) = consume(second, &file);
+                    assert_eq!(code, Some(3), "{} after {}: {said}", second.name(), first.name());
+                    let told = said.contains("another state") && said.contains("state:");
+                    assert!(told, "{} after {}: {said}", second.name(), first.name());
+                });
+            }
+        });
+    }
 }
 
 impl State {

@@ -120,6 +120,14 @@ impl Language {
         self.summary(command, topic, more)
     }
 
+    /// Runs the consumer in a group; its exit code, and what it said.
+    pub(crate) fn ends(self, topic: &Topic, group: &str, more: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(self.program("headwater-consume-transactions"));
+        command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name, "-g", group]).args(more);
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        (status.code(), [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
+    }
+
     /// Starts the consumer as a member of a group; what it says goes to files of the folder.
     pub(crate) fn member(self, topic: &Topic, group: &str, folder: &Path, more: &[&str]) -> Member {
         Member::start(self.program("headwater-consume-transactions"), topic, folder, &[&["-g", group], more].concat())
