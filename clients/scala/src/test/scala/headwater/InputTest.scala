@@ -45,8 +45,21 @@ class InputTest extends munit.FunSuite:
   }
 
   test("a csv whose header has an unknown field is refused whole") {
-    val failure = intercept[headwater.transactions.Failure](rows("transaction_id,colour\nx,y\n", csv = true))
-    assert(failure.getMessage.contains("\"colour\""), failure.getMessage)
+    def fails(text: String) = intercept[headwater.transactions.Failure](rows(text, csv = true)).getMessage
+    assert(fails("transaction_id,colour\nx,y\n").contains("\"colour\""))
+    assert(
+      fails("transaction_id,accountNumber,transaction_datetime\nx,y,\n").endsWith(
+        "no amount, which a transaction needs"
+      )
+    )
+  }
+
+  test("an amount that nobody wrote is refused in a csv, and 0 in ProtoJSON") {
+    val cells = rows(header + "a,ACC-1,,2026-01-02T03:04:05Z,\nb,ACC-1,,2026-01-02T03:04:05Z,0\n", csv = true)
+    assertEquals(refusal(cells.head), "2: amount: is missing; give a number with at most two decimals")
+    assertEquals(cells.last.map(_.amount), Right(0.0))
+    val json = """{"transaction_id":"a","account_number":"b","transaction_datetime":"2026-01-02T03:04:05Z"}"""
+    assertEquals(rows(json, csv = false).map(_.map(_.amount)), List(Right(0.0)))
   }
 
   test("ndjson, both spellings of names, and what is none") {

@@ -24,6 +24,9 @@ object InputFile:
   /** Bytes of a line, or of a CSV record over several lines, at most. */
   val LineBytesMax = 1 << 20
 
+  /** Columns that a CSV must have. */
+  private val Required = List("transaction_id", "account_number", "transaction_datetime", "amount")
+
   private val descriptor = Transaction.javaDescriptor
   private val fields: Map[String, FieldDescriptor] =
     descriptor.getFields.asScala.flatMap(field => List(field.getName -> field, field.getJsonName -> field)).toMap
@@ -60,6 +63,9 @@ object InputFile:
         s"--input: the header has ${unknown.map(name => s"\"$name\"").mkString(", ")}, which the contract has not; " +
           s"it has ${descriptor.getFields.asScala.map(_.getName).mkString(", ")}"
       )
+    val missing = Required.filterNot(header.map(fields(_).getName).contains)
+    if missing.nonEmpty then
+      throw Failure(Failure.Usage, s"--input: the header has no ${missing.mkString(", ")}, which a transaction needs")
     header
       .groupBy(fields)
       .find(_._2.size > 1)
@@ -71,8 +77,9 @@ object InputFile:
           val values = cells(record.text)
           if values.size != header.size then throw Refused(s"has ${values.size} columns; the header has ${header.size}")
           val json = JsonObject()
-          // An empty cell is a field that is not set.
+          // An empty cell is a field that is not set; an amount that nobody wrote is not taken for 0.
           for (name, value) <- header.zip(values) if value.nonEmpty do json.add(name, cell(fields(name), value))
+          if !json.has("amount") then throw Refused("amount: is missing; give a number with at most two decimals")
           json
         }
       )
