@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use headwater_conformance::contract;
-use headwater_testkit::{KAFKA, POSTGRES, REDIS, REGISTRY, require, tools_dir, unique};
+use headwater_testkit::{POSTGRES, require, tools_dir};
 use serde_json::{Value as Json, json};
+use support::platform::{EVENT, named, serve};
 use support::{Language, Topic, evolution};
 
-/// How long the platform may take to see at its start that it cannot go on, in seconds.
-const START_MAX_S: &str = "20";
+/// How long the platform may take to see at its start that it cannot go on.
+const START_MAX: Duration = Duration::from_secs(20);
 const BREAKING: [&str; 2] = ["other_type", "reused_number"];
-const EVENT: &str = "headwater/event/v1/transaction.proto";
 
 #[test]
 fn old_and_new_programs_run_together() {
@@ -85,36 +87,26 @@ fn the_registry_refuses_what_breaks_the_contract() {
 #[test]
 fn the_platform_does_not_start_with_a_contract_that_breaks() {
     let topic = Topic::make("start");
-    let headwater = Path::new(env!("CARGO_BIN_EXE_headwater-consume-transactions")).with_file_name("headwater");
-    assert!(headwater.exists(), "{} is not there: run `cargo build -p headwater`", headwater.display());
     for change in BREAKING {
-        let contracts = named(change, &topic.name);
-        // With an end, so that a platform that does start fails the test and does not hang it.
-        let output = Command::new("timeout")
-            .args(["-s", "KILL", START_MAX_S])
-            .arg(&headwater)
-            .args(["serve", "--role", "ingest", "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
-            .args(["--contracts".as_ref(), contracts.path().as_os_str()])
-            .args(["--kafka-brokers", &require(KAFKA), "--registry-url", &require(REGISTRY)])
-            .args(["--redis-url", &require(REDIS), "--postgres-url", &require(POSTGRES)])
-            .args(["--kafka-group", &unique("start"), "--redis-prefix", &unique("start")])
-            .stdin(Stdio::null())
-            .output()
+        let contracts = named(&evolution(change), &topic.name);
+        let mut child = serve("ingest", contracts.path(), &require(POSTGRES))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
+        // One that does start fails the test, and does not hang it.
+        let began = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            if began.elapsed() > START_MAX {
+                child.kill().unwrap();
+            }
+            sleep(Duration::from_millis(20));
+        }
+        let output = child.wait_with_output().unwrap();
         let said = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
         assert_eq!(output.status.code(), Some(1), "{change}: {said}");
         assert!(said.contains("incompatible") && said.contains(&topic.name), "{change}: {said}");
     }
-}
-
-/// The changed contract, with the topic as the stream's name: the platform's topic has that of the stream.
-fn named(change: &str, topic: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let text = fs::read_to_string(evolution(change).join(EVENT)).unwrap();
-    let path = folder.path().join(EVENT);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text.replace("name: \"transactions\"", &format!("name: \"{topic}\""))).unwrap();
-    folder
 }
 
 fn copy(from: &Path, to: &Path) {

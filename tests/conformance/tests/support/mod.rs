@@ -1,10 +1,12 @@
 //! Topics of a test's own, and the programs of each language.
 #![allow(dead_code, reason = "each test uses a part")]
 
+mod member;
+pub(crate) mod platform;
+
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value as Json, json};
-use tempfile::TempDir;
+
+pub(crate) use self::member::Member;
 
 /// Partitions of each topic.
 pub(crate) const PARTITIONS: i32 = 4;
@@ -32,16 +35,33 @@ pub(crate) const PARTITIONS: i32 = 4;
 const REGISTRY_MAX: Duration = Duration::from_secs(10);
 /// How long a record may take to come.
 const RECORD_MAX: Duration = Duration::from_secs(10);
-/// How long a member may take for what a test waits for: a start, a group that misses a member, an end.
-const MEMBER_MAX: Duration = Duration::from_secs(60);
+/// How long something that is awaited may take: a start, a group that misses a member, an end.
+const AWAITED_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at something that is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// When a producer that nobody stops ends by itself, in seconds.
 const PRODUCER_MAX_S: u32 = 300;
 
+/// The root of the contracts, as they ship.
+pub(crate) fn shipped() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto")
+}
+
 /// The folder with the texts of contracts that change.
 pub(crate) fn evolution(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("evolution").join(name)
+}
+
+/// Looks until there is an answer.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < AWAITED_MAX, "{what}: not within {AWAITED_MAX:?}");
+        sleep(LOOK_EVERY);
+    }
 }
 
 /// A language that has a producer and a consumer.
@@ -50,12 +70,6 @@ pub(crate) enum Language {
     Rust,
     Python,
     Scala,
-}
-
-/// A program that runs beside the test, killed when the handle is dropped.
-pub(crate) struct Member {
-    child: Child,
-    folder: TempDir,
 }
 
 /// A topic of a test's own, with the schema of the transaction.
@@ -151,83 +165,6 @@ impl Language {
     }
 }
 
-impl Member {
-    fn start(program: PathBuf, topic: &Topic, folder: &Path, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir_in(folder).unwrap();
-        let child = Command::new(program)
-            .args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name])
-            .args(arguments)
-            .arg("--summary")
-            .arg(folder.path().join("summary"))
-            .stdin(Stdio::null())
-            .stdout(File::create(folder.path().join("stdout")).unwrap())
-            .stderr(File::create(folder.path().join("stderr")).unwrap())
-            .spawn()
-            .unwrap();
-        Self { child, folder }
-    }
-
-    /// How many records it has said to be counted: a line `(account, sum)` each.
-    pub(crate) fn counted(&self) -> usize {
-        self.said("stdout").lines().filter(|line| line.starts_with('(')).count()
-    }
-
-    /// Whether it goes on.
-    pub(crate) fn runs(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_none()
-    }
-
-    /// Waits until something holds of it; it must not end before.
-    pub(crate) fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let began = Instant::now();
-        while !holds(self) {
-            let ended = self.child.try_wait().unwrap();
-            let late = began.elapsed() > MEMBER_MAX;
-            assert!(
-                ended.is_none() && !late,
-                "{what}: {ended:?} after {:?}:\n{}",
-                began.elapsed(),
-                self.said("stderr")
-            );
-            sleep(LOOK_EVERY);
-        }
-    }
-
-    /// Ends it as `kill -9` does.
-    pub(crate) fn kill(mut self) -> Self {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self
-    }
-
-    /// Ends it as Ctrl-C does; its summary. It must end in order.
-    pub(crate) fn stop(mut self) -> Json {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("/bin/sh").args(["-c", "kill -s INT \"$0\"", &pid]).status().unwrap().success());
-        let began = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(began.elapsed() < MEMBER_MAX, "it did not end:\n{}", self.said("stderr"));
-            sleep(LOOK_EVERY);
-        };
-        assert!(status.success(), "{status}:\n{}", self.said("stderr"));
-        serde_json::from_str(&self.said("summary")).unwrap()
-    }
-
-    fn said(&self, name: &str) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.folder.path().join(name)).unwrap()).into_owned()
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 impl Topic {
     /// Makes it as `headwater contracts register` does.
     pub(crate) fn make(prefix: &str) -> Self {
@@ -278,6 +215,16 @@ impl Topic {
         // Field 6, three bytes: `currency` of the newer text.
         let newer = [frame::prefix(id, &[0]), transaction.encode_to_vec(), b"\x32\x03EUR".to_vec()].concat();
         self.append_foreign(account, &newer);
+    }
+
+    /// Waits until a group has this many members, and each its partitions.
+    pub(crate) fn until_stable(&self, group: &str, members: usize) {
+        let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &self.kafka).create().unwrap();
+        until(&format!("{group} is stable"), || {
+            let list = consumer.fetch_group_list(Some(group), RECORD_MAX).unwrap();
+            let seen = list.groups().first()?;
+            (seen.state() == "Stable" && seen.members().len() == members).then_some(())
+        });
     }
 
     /// Reads everything, and looks whether each record is on the partition that its key belongs to.
