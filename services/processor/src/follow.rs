@@ -138,6 +138,10 @@ impl Followers {
     }
 }
 
+fn now(committed: &watch::Receiver<Option<i64>>) -> Option<i64> {
+    *committed.borrow()
+}
+
 async fn closed(committed: &mut watch::Receiver<Option<i64>>) {
     while committed.changed().await.is_ok() {}
 }
@@ -145,16 +149,18 @@ async fn closed(committed: &mut watch::Receiver<Option<i64>>) {
 impl Follower {
     /// Applies batches as they come, and replays what live statistics miss. Ends when the sender is gone.
     async fn run(self, mut batches: broadcast::Receiver<Arc<CommittedBatch>>, committed: watch::Receiver<Option<i64>>) {
-        self.check(&committed).await;
+        self.check(now(&committed)).await;
         loop {
+            // What is committed while it waits is on its way to it: only what was before that can be missing.
+            let wanted = now(&committed);
             tokio::select! {
                 biased;
                 batch = batches.recv() => match batch {
                     Ok(batch) => self.take(&batch).await,
-                    Err(RecvError::Lagged(_)) => self.check(&committed).await,
+                    Err(RecvError::Lagged(_)) => self.check(now(&committed)).await,
                     Err(RecvError::Closed) => return,
                 },
-                () = tokio::time::sleep(CHECK_EVERY) => self.check(&committed).await,
+                () = tokio::time::sleep(CHECK_EVERY) => self.check(wanted).await,
             }
         }
     }
@@ -170,8 +176,8 @@ impl Follower {
         }
     }
 
-    async fn check(&self, committed: &watch::Receiver<Option<i64>>) {
-        let Some(wanted) = *committed.borrow() else { return };
+    async fn check(&self, wanted: Option<i64>) {
+        let Some(wanted) = wanted else { return };
         match self.shared.live(|| self.shared.outside.live.applied(&self.generation)).await {
             Ok(applied) => {
                 let applied = applied.get(&self.partition).copied();
