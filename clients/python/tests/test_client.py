@@ -5,8 +5,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 
 from headwater.aio_client import AioClient
@@ -20,15 +22,16 @@ from headwater.stats.v1.stats_pb2 import ListStatsRequest, StatQuery, SubscribeS
 
 PYTHON = Path(__file__).resolve().parent.parent
 BINARY = Path(os.environ.get("HEADWATER_TEST_BIN", PYTHON.parents[1] / "target" / "debug" / "headwater"))
+TOKEN = "a-token-of-this-test"  # noqa: S105
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
+@contextmanager
+def platform(*flags: str) -> Iterator[str]:
     """Where a platform of this run answers."""
     if not BINARY.is_file():
         pytest.fail(f"{BINARY} is missing: run `cargo build -p headwater` / `make test`")
     command = [str(BINARY), "dev", "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--rate", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         for line in process.stdout or ():
             if found := re.search(r"grpc=(\S+:\d+)", re.sub(r"\x1b\[[\d;]*m", "", line)):
@@ -41,12 +44,56 @@ def endpoint() -> Iterator[str]:
         process.wait()
 
 
-@pytest.mark.parametrize("name", ["cache", "ingest", "stats", "rebuild"])
-def test_samples_run(endpoint: str, name: str) -> None:
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A platform that asks for no token."""
+    with platform() as address:
+        yield address
+
+
+def sample(name: str, endpoint: str) -> str:
+    """What a sample prints."""
     command = [sys.executable, str(PYTHON / "samples" / f"{name}.py"), endpoint]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout
+    return ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cache", "hello"),
+        ("ingest", "accepted {"),
+        ("explain", "stored {"),
+        ("history", "headwater.event.v1.Transaction"),
+        ("stats", "ACC-0001"),
+        ("rebuild", "REBUILD"),
+    ],
+)
+def test_samples_run(endpoint: str, name: str, said: str) -> None:
+    if name == "history":
+        # It returns once its transaction is stored.
+        sample("explain", endpoint)
+    assert said in sample(name, endpoint)
+
+
+def test_the_sample_that_follows_sees_a_change(endpoint: str) -> None:
+    command = [sys.executable, str(PYTHON / "samples" / "subscribe.py"), endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        try:
+            assert following.stdout
+            assert "ACC-0001" in following.stdout.readline()
+            sample("ingest", endpoint)
+            rest, _ = following.communicate(timeout=30)
+        finally:
+            following.kill()
+        assert following.returncode == 0
+        assert "ACC-0001" in rest
+
+
+def test_every_sample_is_run_by_a_test() -> None:
+    names = {path.stem for path in (PYTHON / "samples").glob("*.py")}
+    assert names == {"cache", "ingest", "explain", "history", "stats", "rebuild", "subscribe"}
 
 
 def test_sync_calls_every_service(endpoint: str) -> None:
@@ -74,3 +121,28 @@ async def test_aio_calls_and_streams(endpoint: str) -> None:
         with pytest.raises(CallError) as refused:
             await client.ingest.publish(PublishRequest(stream="no-such-stream"))
         assert refused.value.reason
+
+
+async def test_a_platform_with_a_token_takes_that_alone() -> None:
+    with platform("--auth-token", TOKEN) as endpoint:
+        queries = [StatQuery(stream="transactions", stat="account_total", by="ACC-0001")]
+        following = SubscribeStatsRequest(queries=queries)
+        for wrong in (None, TOKEN + "x"):
+            with Client(ConnectOptions(endpoint, token=wrong)) as client:
+                with pytest.raises(CallError) as refused:
+                    client.cache.get(GetRequest(key=b"k"))
+                assert (refused.value.code, refused.value.reason) == (
+                    grpc.StatusCode.UNAUTHENTICATED,
+                    "UNAUTHENTICATED",
+                )
+                with pytest.raises(CallError) as refused:
+                    next(client.stats.subscribe_stats(following))
+                assert refused.value.code == grpc.StatusCode.UNAUTHENTICATED
+        with Client(ConnectOptions(endpoint, token=TOKEN)) as client:
+            client.cache.get(GetRequest(key=b"k"))
+            assert next(client.stats.subscribe_stats(following)).results
+        async with AioClient(ConnectOptions(endpoint, token=TOKEN)) as aio:
+            await aio.cache.get(GetRequest(key=b"k"))
+            async for answer in aio.stats.subscribe_stats(following):
+                assert answer.results
+                break

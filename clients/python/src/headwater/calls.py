@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 import grpc
@@ -10,9 +10,8 @@ import grpc.aio
 
 from headwater.channel import ConnectOptions
 from headwater.error_details import CallError
+from headwater.methods import Method, Q, R
 
-Q = TypeVar("Q")
-R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -29,12 +28,14 @@ class _Call(Generic[Q, R]):
         self,
         channel: grpc.Channel | grpc.aio.Channel,
         options: ConnectOptions,
-        path: str,
-        encode: Callable[[Q], bytes],
-        decode: Callable[[bytes], R],
+        method: Method[Q, R],
     ) -> None:
         self._options, self._metadata = options, options.metadata()
-        self._call = getattr(channel, self._shape)(path, request_serializer=encode, response_deserializer=decode)
+        self._call = getattr(channel, self._shape)(
+            method.path,
+            request_serializer=method.request.SerializeToString,
+            response_deserializer=method.answer.FromString,
+        )
 
     _shape = ""
 
