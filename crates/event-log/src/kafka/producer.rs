@@ -280,7 +280,7 @@ mod tests {
 
     use rdkafka::bindings::rd_kafka_test_fatal_error;
     use rdkafka::mocking::MockCluster;
-    use rdkafka::types::RDKafkaRespErr;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
     use super::*;
     use crate::kafka::KafkaOptions;
@@ -321,6 +321,18 @@ mod tests {
             );
             assert!(began.elapsed() < Duration::from_secs(10), "{results:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_broker_calls_a_duplicate_is_not_acknowledged() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        cluster.create_topic("t", 1, 1).expect("a topic");
+        let producer = producer(&cluster);
+        let duplicate = RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[duplicate]);
+        let results = producer.append("t", &records(1)).await;
+        assert!(matches!(results[..], [Err(EventLogError::Unavailable(_))]), "{results:?}");
+        assert!(producer.append("t", &records(3)).await.iter().all(Result::is_ok));
     }
 
     #[tokio::test]
