@@ -1,6 +1,6 @@
 package headwater
 
-import headwater.client.{ClientOptions, HeadwaterClient, HeadwaterError}
+import headwater.client.{ClientOptions, HeadwaterClient, HeadwaterError, PublishOptions}
 import headwater.ingest.v1.ingest.*
 import headwater.stats.v1.stats.*
 import java.net.ServerSocket
@@ -70,7 +70,7 @@ class ClientTest extends munit.FunSuite:
       val answers = c
         .publishStream(
           (1 to 40).iterator.map(n => PublishStreamRequest(n, "transactions", Seq(record(s"s-$n", "ACC-9")))),
-          inFlight = 4
+          PublishOptions(inFlight = 4)
         )
         .toList
       assertEquals(answers.map(_.sequence), (1L to 40L).toList)

@@ -5,10 +5,10 @@ import headwater.ingest.v1.ingest.*
 import headwater.stats.v1.stats.*
 import io.grpc.{ClientInterceptor, Context, ManagedChannel, Metadata}
 import io.grpc.netty.shaded.io.grpc.netty.{GrpcSslContexts, NettyChannelBuilder}
-import io.grpc.stub.{MetadataUtils, StreamObserver}
+import io.grpc.stub.MetadataUtils
 import java.io.InputStreamReader
 import java.nio.charset.StandardCharsets.UTF_8
-import java.util.concurrent.{ArrayBlockingQueue, TimeUnit}
+import java.util.concurrent.TimeUnit
 import scala.concurrent.duration.{DurationInt, FiniteDuration}
 
 /** How to reach the platform. `tlsCaFile` makes it TLS; a token goes as `authorization: Bearer`. */
@@ -59,42 +59,16 @@ final class HeadwaterClient(options: ClientOptions = ClientOptions()) extends Au
     val answers = context.wrap(() => StatsServiceGrpc.blockingStub(channel).subscribeStats(request)).call()
     Subscription(answers, () => context.cancel(null))
 
-  /** Publishes batch after batch and gives the answers in order. At most `inFlight` batches wait for theirs; the next
-    * is drawn only as answers are taken. A stream that breaks is a `HeadwaterError`: what has no answer may be sent
-    * again.
+  /** Publishes batch after batch and gives the answers in order; the next batch is drawn only as answers are taken. A
+    * call that breaks is made again, after a wait, with what has no answer: an event that was kept before counts once,
+    * by its id. What ends it for good is a `HeadwaterError`; a record whose result is `retry` is the caller's to send.
     */
-  def publishStream(batches: Iterator[PublishStreamRequest], inFlight: Int = 16): Subscription[PublishStreamResponse] =
-    require(inFlight >= 1 && inFlight <= 1024, "inFlight: 1 to 1024")
-    // One place more than can be answered, for the end.
-    val answers = ArrayBlockingQueue[Either[Option[Throwable], PublishStreamResponse]](inFlight + 1)
-    val context = Context.current.withCancellation()
-    val call = context
-      .wrap { () =>
-        IngestServiceGrpc
-          .stub(channel)
-          .publishStream(new StreamObserver[PublishStreamResponse]:
-            def onNext(answer: PublishStreamResponse): Unit = answers.put(Right(answer))
-            def onError(e: Throwable): Unit = answers.put(Left(Some(e)))
-            def onCompleted(): Unit = answers.put(Left(None)))
-      }
-      .call()
-    var waiting = 0
-    var closed = false
-    val iterator = Iterator.unfold(()) { _ =>
-      while waiting < inFlight && batches.hasNext do
-        call.onNext(batches.next())
-        waiting += 1
-      if !closed && !batches.hasNext then
-        call.onCompleted()
-        closed = true
-      answers.take() match
-        case Right(answer) =>
-          waiting -= 1
-          Some(answer -> ())
-        case Left(None) => None
-        case Left(Some(fault)) => throw fault
-    }
-    Subscription(iterator, () => context.cancel(null))
+  def publishStream(
+      batches: Iterator[PublishStreamRequest],
+      options: PublishOptions = PublishOptions()
+  ): Subscription[PublishStreamResponse] =
+    val stream = PublishStream(channel, batches, options)
+    Subscription(stream.answers, () => stream.close())
 
   def close(): Unit = channel.shutdownNow().awaitTermination(CloseWaitS, TimeUnit.SECONDS): Unit
 
