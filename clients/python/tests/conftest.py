@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+
+from headwater.event.v1.transaction_pb2 import Transaction
 
 PROTO = """syntax = "proto3";
 package headwater.event.v1;
@@ -61,17 +63,40 @@ class Stream:
         producer.produce(self.topic, value, key, partition=partition)
         assert producer.flush(10) == 0
 
+    def read(self) -> list[Transaction]:
+        """What the topic holds, partition by partition."""
+        consumer = Consumer({"bootstrap.servers": self.broker, "group.id": "none", "enable.auto.commit": False})
+        try:
+            partitions = consumer.list_topics(self.topic, timeout=10).topics[self.topic].partitions
+            begins = [TopicPartition(self.topic, partition, 0) for partition in partitions]
+            left = sum(consumer.get_watermark_offsets(one, timeout=10)[1] for one in begins)
+            consumer.assign(begins)
+            found: list[Message] = []
+            while left > len(found):
+                messages = consumer.consume(left - len(found), 10)
+                assert messages, f"{len(found)} of {left} records are read"
+                assert not any(message.error() for message in messages)
+                found += messages
+        finally:
+            consumer.close()
+        found.sort(key=lambda message: (message.partition(), message.offset()))
+        return [Transaction.FromString((message.value() or b"")[6:]) for message in found]
+
     def produce(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The producer as users run it."""
-        return run("produce", "-b", self.broker, "-s", self.registry, "-t", self.topic, *arguments)
+        return run("produce", *self.produce_arguments(), *arguments)
 
     def consume(self, *arguments: str, group: str = "sums") -> subprocess.CompletedProcess[str]:
         """The consumer as users run it."""
         return run("consume", *self.consume_arguments(group), *arguments)
 
+    def produce_arguments(self) -> list[str]:
+        """What the producer needs."""
+        return ["-b", self.broker, "-s", self.registry, "-t", self.topic]
+
     def consume_arguments(self, group: str = "sums") -> list[str]:
         """What the consumer needs."""
-        return ["-b", self.broker, "-s", self.registry, "-t", self.topic, "-g", f"{self.topic}-{group}"]
+        return [*self.produce_arguments(), "-g", f"{self.topic}-{group}"]
 
 
 def program(name: str) -> str:

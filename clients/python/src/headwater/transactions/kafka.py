@@ -2,14 +2,17 @@
 
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from types import FrameType
+from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from headwater.transactions.failure import Failure, WrongUsage
 
+T = TypeVar("T")
 Settings = dict[str, str | int | float | bool]
 _ASKED_FOR_S_MIN = 1.0
 _QUIET = {"log_level": 0}
@@ -64,12 +67,17 @@ def away(broker: str, timeout_s: float, error: KafkaError | None) -> Failure:
     )
 
 
+class StoppedError(Exception):
+    """Ctrl-C or SIGTERM came while something was waited for that may never come."""
+
+
 class StopSignal:
     """Set by Ctrl-C and SIGTERM; a second one ends the program at once."""
 
     def __init__(self) -> None:
         # A plain flag beside the event: it is looked at for each record.
         self.stopped = False
+        self._interrupts = False
         self._event = threading.Event()
         self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -78,6 +86,18 @@ class StopSignal:
         self._event.set()
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self._interrupts:
+            raise StoppedError
+
+    def cutting(self, items: Iterator[T]) -> Iterator[T]:
+        """The items until the signal, which does not wait for the next: it may be a line that nobody writes."""
+        with suppress(StopIteration, StoppedError):
+            while not self.stopped:
+                self._interrupts = True
+                item = next(items)
+                self._interrupts = False
+                yield item
+        self._interrupts = False
 
     def wait(self, timeout_s: float) -> bool:
         """Waits, and tells whether to stop."""

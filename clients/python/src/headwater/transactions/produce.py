@@ -33,7 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(flags: argparse.Namespace) -> int:
     stop = StopSignal()
     items: Iterator[Transaction | records.BadLineError]
-    items = records.read(flags.input) if flags.input else made_up(flags.count, flags.customers, flags.seed)
+    if flags.input:
+        items = stop.cutting(records.read(flags.input))
+    else:
+        items = made_up(flags.count, flags.customers, flags.seed)
     # Opens the file: what is wrong with it as a whole is said before anybody is asked for anything.
     first = next(items, None)
     began = time.monotonic()
@@ -69,6 +72,8 @@ def send_all(
     began = time.monotonic()
     progress_at = began + _PROGRESS_EVERY_S
     send, rate, progress = producer.send, flags.rate, not flags.quiet
+    # Where records may come seldom.
+    slow = rate or flags.input
     for item in items:
         if stop.stopped:
             break
@@ -77,6 +82,8 @@ def send_all(
             _say(str(item))
             continue
         send(item)
+        if slow:
+            producer.see()
         if rate:
             _keep_pace(producer.sent, rate, began, stop)
         if progress and producer.sent % 256 == 0 and time.monotonic() >= progress_at:

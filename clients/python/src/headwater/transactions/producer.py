@@ -75,8 +75,12 @@ class TransactionProducer:
                 raise Failure(f"the record of account '{key}' cannot be sent: {_text(error)}") from error
         self.sent = sent = self.sent + 1
         if not sent % _POLL_EVERY_RECORDS:
-            self._producer.poll(0)
-            self._raise_failure()
+            self.see()
+
+    def see(self) -> None:
+        """Raises once the broker has refused one: `send` looks only now and then."""
+        self._producer.poll(0)
+        self._raise_failure()
 
     def flush(self) -> int:
         """Waits until everything is acknowledged, and returns how many records were. Raises where one was not."""

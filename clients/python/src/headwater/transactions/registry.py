@@ -4,6 +4,7 @@ registry answers, and register schemas, which is the platform's task here.
 
 import base64
 import json
+import math
 import time
 import urllib.error
 import urllib.parse
@@ -17,6 +18,8 @@ from headwater.transactions.failure import Failure, WrongUsage
 from headwater.transactions.schema_text import SchemaTextError, message_paths
 
 SCHEMAS_MAX = 1000
+# An id that nobody knows may be registered later, or be known to a registry that lags behind: it is asked for again.
+UNKNOWN_KEPT_S = 30.0
 ANSWER_BYTES_MAX = 16 << 20
 _REQUEST_TIMEOUT_S = 5.0
 _PAUSE_MIN_S = 0.1
@@ -51,7 +54,8 @@ class Registry:
         # Without the password: it is shown in messages.
         self.url = urllib.parse.urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         self._timeout_s = timeout_s
-        self._schemas: OrderedDict[int, Schema | None] = OrderedDict()
+        # With each, until when it is kept.
+        self._schemas: OrderedDict[int, tuple[Schema | None, float]] = OrderedDict()
 
     def latest(self, subject: str) -> Schema:
         """The newest version of a subject."""
@@ -64,12 +68,13 @@ class Registry:
         return self._schema(answer, answer.get("id"))
 
     def by_id(self, schema_id: int) -> Schema | None:
-        """The schema with an id; None where the registry has none. Asked for once."""
-        if schema_id in self._schemas:
-            return self._schemas[schema_id]
+        """The schema with an id; None where the registry has none. Asked for once, or every UNKNOWN_KEPT_S."""
+        schema, kept_until = self._schemas.get(schema_id, (None, 0.0))
+        if time.monotonic() < kept_until:
+            return schema
         answer = self._get(f"/schemas/ids/{schema_id}")
         schema = self._schema(answer, schema_id) if answer is not None else None
-        self._schemas[schema_id] = schema
+        self._schemas[schema_id] = schema, math.inf if schema else time.monotonic() + UNKNOWN_KEPT_S
         if len(self._schemas) > SCHEMAS_MAX:
             self._schemas.popitem(last=False)
         return schema
