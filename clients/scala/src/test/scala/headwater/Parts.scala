@@ -1,14 +1,19 @@
 package headwater
 
 import com.google.gson.{Gson, JsonObject, JsonParser}
+import headwater.event.v1.transaction.Transaction
+import headwater.transactions.{Cents, Frame}
+import java.math.BigInteger
 import java.net.URI
 import java.net.http.{HttpClient, HttpRequest, HttpResponse}
 import java.nio.file.{Files, Path}
 import java.util.{List as JList, Map as JMap, UUID}
 import java.util.concurrent.TimeUnit
 import org.apache.kafka.clients.admin.{Admin, NewTopic}
+import org.apache.kafka.clients.consumer.KafkaConsumer
 import org.apache.kafka.clients.producer.{KafkaProducer, ProducerRecord}
-import org.apache.kafka.common.serialization.ByteArraySerializer
+import org.apache.kafka.common.TopicPartition
+import org.apache.kafka.common.serialization.{ByteArrayDeserializer, ByteArraySerializer}
 import scala.jdk.CollectionConverters.*
 
 /** The real broker and registry, and the programs as processes. */
@@ -53,23 +58,75 @@ object Parts:
         .foreach(_.get(20, TimeUnit.SECONDS))
     finally producer.close()
 
-  final case class Ended(code: Int, out: String, err: String, summary: Option[JsonObject])
+  private def consumer() =
+    KafkaConsumer(JMap.of[String, Object]("bootstrap.servers", kafka), ByteArrayDeserializer(), ByteArrayDeserializer())
+
+  private def partitionsOf(consumer: KafkaConsumer[?, ?], topic: String) =
+    consumer.partitionsFor(topic).asScala.map(info => TopicPartition(topic, info.partition)).asJava
+
+  /** How many records a topic has. */
+  def size(topic: String): Long =
+    val c = consumer()
+    try c.endOffsets(partitionsOf(c, topic)).values.asScala.map(_.toLong).sum
+    finally c.close()
+
+  /** The transactions of a topic, partition by partition in their order. */
+  def read(topic: String): Seq[Transaction] =
+    val c = consumer()
+    try
+      val partitions = partitionsOf(c, topic)
+      c.assign(partitions)
+      c.seekToBeginning(partitions)
+      val ends = c.endOffsets(partitions)
+      val found = Seq.newBuilder[(Int, Transaction)]
+      while partitions.asScala.exists(p => c.position(p) < ends.get(p)) do
+        c.poll(java.time.Duration.ofMillis(100)).forEach { record =>
+          val bytes = record.value
+          found += record.partition -> Transaction.parseFrom(bytes.drop(Frame.parse(bytes).messageOffset))
+        }
+      found.result().sortBy(_._1).map(_._2)
+    finally c.close()
+
+  /** The sums that a consumer must come to. */
+  def sums(transactions: Seq[Transaction]): Map[String, String] =
+    transactions
+      .groupMapReduce(_.accountNumber)(tx => BigInteger.valueOf(Cents.of(tx.amount).get))(_.add(_))
+      .view
+      .mapValues(Cents.text)
+      .toMap
+
+  /** Waits until something holds. */
+  def await(what: => String, seconds: Int = 20)(holds: => Boolean): Unit =
+    val until = System.nanoTime + seconds * 1000000000L
+    while !holds do
+      if System.nanoTime > until then throw AssertionError(s"not within $seconds s: $what")
+      Thread.sleep(20)
+
+  final case class Ended(code: Int, out: String, err: String, summary: Option[JsonObject]):
+    def figure(name: String): Long = summary.get.get(name).getAsLong
+    def sums: Map[String, String] =
+      summary.get.getAsJsonObject("sums").asMap.asScala.view.mapValues(_.getAsString).toMap
 
   final class Running(process: Process, out: Path, err: Path, summary: Path):
     def outText: String = Files.readString(out)
+    def errText: String = Files.readString(err)
     def terminate(): Unit = process.destroy()
-    def kill(): Unit = process.destroyForcibly()
+    def interrupt(): Unit = ProcessBuilder("kill", "-INT", process.pid.toString).start().waitFor(): Unit
+    def kill(): Unit = process.destroyForcibly().waitFor(): Unit
     def end(): Ended =
       if !process.waitFor(60, TimeUnit.SECONDS) then
         process.destroyForcibly()
-        throw AssertionError(s"still running: ${Files.readString(err)}")
+        throw AssertionError(s"still running: $errText")
       val json = Option.when(Files.size(summary) > 0)(JsonParser.parseString(Files.readString(summary)).getAsJsonObject)
-      Ended(process.exitValue, outText, Files.readString(err), json)
+      Ended(process.exitValue, outText, errText, json)
 
   def start(main: String, args: String*): Running =
     val List(out, err, summary) =
       List("out", "err", "json").map(name => Files.createTempFile("headwater-scala", name)): @unchecked
     val java = List(
+      // Where SIGINT was ignored, as it is of what a shell runs in the background, a JVM would leave it so.
+      "env",
+      "--default-signal=INT",
       "java",
       "-Xmx256m",
       "-XX:+UseSerialGC",
@@ -84,7 +141,11 @@ object Parts:
       .start()
     Running(process, out, err, summary)
 
-  def produce(topic: String, args: String*): Ended =
-    start("ProduceTransactions", List("-b", kafka, "-s", registry, "-t", topic) ++ args*).end()
-  def consuming(topic: String, group: String, args: String*): Running =
-    start("ConsumeTransactions", List("-b", kafka, "-s", registry, "-t", topic, "-g", group) ++ args*)
+  /** The producer, through another address of the broker or the registry where that is given. */
+  def producing(topic: String, args: Seq[String], broker: String = kafka, registry: String = registry): Running =
+    start("ProduceTransactions", List("-b", broker, "-s", registry, "-t", topic) ++ args*)
+  def produce(topic: String, args: String*): Ended = producing(topic, args).end()
+
+  def consumingBy(topic: String, group: String, args: Seq[String], broker: String = kafka): Running =
+    start("ConsumeTransactions", List("-b", broker, "-s", registry, "-t", topic, "-g", group) ++ args*)
+  def consuming(topic: String, group: String, args: String*): Running = consumingBy(topic, group, args)

@@ -68,8 +68,7 @@ class TransactionsTest extends munit.FunSuite:
     val topic = Parts.topic(1)
     assertEquals(Parts.produce(topic, "--count", "5").code, 0)
     val consumer = Parts.consuming(topic, group())
-    val until = System.nanoTime + 20000000000L
-    while consumer.outText.linesIterator.size < 5 && System.nanoTime < until do Thread.sleep(50)
+    Parts.await(consumer.errText)(consumer.outText.linesIterator.size >= 5)
     consumer.terminate()
     val ended = consumer.end()
     assertEquals((ended.code, figure(ended, "records")), (0, 5L), ended.err)
