@@ -4,7 +4,7 @@ import com.google.gson.{JsonObject, JsonParser}
 import com.google.protobuf.DynamicMessage
 import com.google.protobuf.util.JsonFormat
 import headwater.event.v1.transaction.Transaction
-import headwater.transactions.{Cents, Frame, SchemaText}
+import headwater.transactions.{Cents, Frame, RecordReader, SchemaText}
 import java.nio.file.{Files, Path}
 import java.util.HexFormat
 import org.apache.kafka.clients.producer.internals.BuiltInPartitioner
@@ -52,17 +52,16 @@ class VectorsTest extends munit.FunSuite:
   }
 
   test("bytes that are no frame") {
-    for bytes <- List(
-        "",
-        "00",
-        "0000000001",
-        "01000000010a",
-        "000000000102",
-        "0000000001ffffffffff",
-        "000000000101",
-        "000000000142"
-      )
-    do intercept[Frame.Bad](Frame.parse(hex.parseHex(bytes)))
+    val says = Map("truncated" -> "cut off", "magic" -> "begins with the byte", "indexes" -> "message index")
+    val reader = RecordReader(_ => fail("the registry was asked about what is no frame"))
+    for vector <- all("frames.json", "bad") do
+      val name = vector.get("name").getAsString
+      reader.read(hex.parseHex(vector.get("frame_hex").getAsString)) match
+        case skipped: RecordReader.Skipped =>
+          assertEquals(skipped.reason, vector.get("reason").getAsString, name)
+          assert(skipped.text.contains(says(vector.get("error").getAsString)), s"$name: ${skipped.text}")
+        case counted: RecordReader.Counted => fail(s"$name: $counted")
+    // A spelling that readers take.
     assertEquals(Frame.parse(hex.parseHex("00000000010200")).indexes, List(0))
   }
 
