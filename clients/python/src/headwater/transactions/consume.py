@@ -51,6 +51,7 @@ def _run(flags: argparse.Namespace) -> int:
         _print_summary(consumer.tally, sums, time.monotonic() - began, flags.summary)
         if state:
             state.close()
+    consumer.raise_failure()
     return failure.DONE
 
 

@@ -118,6 +118,10 @@ class TransactionConsumer:
         self._assignment.commit(asynchronous=False)
         self._consumer.close()
 
+    def raise_failure(self) -> None:
+        """Raises where Kafka does not know what was counted, which is counted again then."""
+        self._assignment.raise_failure()
+
     def _read(self, messages: Sequence[Message]) -> Batch:
         batch = Batch()
         added, moves = batch.added, batch.moves

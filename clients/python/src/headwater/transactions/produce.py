@@ -86,7 +86,7 @@ def send_all(
             producer.see()
         if rate:
             _keep_pace(producer.sent, rate, began, stop)
-        if progress and producer.sent % 256 == 0 and time.monotonic() >= progress_at:
+        if progress and (slow or producer.sent % 256 == 0) and time.monotonic() >= progress_at:
             progress_at += _PROGRESS_EVERY_S
             _say(f"{producer.sent} sent, {producer.acknowledged()} acknowledged")
     producer.flush()

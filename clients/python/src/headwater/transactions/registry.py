@@ -5,13 +5,13 @@ registry answers, and register schemas, which is the platform's task here.
 import base64
 import json
 import math
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections import OrderedDict
 from dataclasses import dataclass
 from http.client import HTTPException
+from time import monotonic, sleep
 from typing import Any
 
 from headwater.transactions.failure import Failure, WrongUsage
@@ -70,11 +70,11 @@ class Registry:
     def by_id(self, schema_id: int) -> Schema | None:
         """The schema with an id; None where the registry has none. Asked for once, or every UNKNOWN_KEPT_S."""
         schema, kept_until = self._schemas.get(schema_id, (None, 0.0))
-        if time.monotonic() < kept_until:
+        if monotonic() < kept_until:
             return schema
         answer = self._get(f"/schemas/ids/{schema_id}")
         schema = self._schema(answer, schema_id) if answer is not None else None
-        self._schemas[schema_id] = schema, math.inf if schema else time.monotonic() + UNKNOWN_KEPT_S
+        self._schemas[schema_id] = schema, math.inf if schema else monotonic() + UNKNOWN_KEPT_S
         if len(self._schemas) > SCHEMAS_MAX:
             self._schemas.popitem(last=False)
         return schema
@@ -91,10 +91,10 @@ class Registry:
 
     def _get(self, path: str) -> dict[str, Any] | None:
         """The answer; None where there is no such thing. Tried again until the time is up while nobody answers."""
-        deadline = time.monotonic() + self._timeout_s
+        deadline = monotonic() + self._timeout_s
         pause_s = _PAUSE_MIN_S
         while True:
-            left_s = deadline - time.monotonic()
+            left_s = deadline - monotonic()
             try:
                 return self._ask(path, max(0.1, min(left_s, _REQUEST_TIMEOUT_S)))
             except urllib.error.HTTPError as error:
@@ -105,12 +105,12 @@ class Registry:
                     raise Failure(f"the registry {self.url} {trouble}: see that --schema-registry is right") from error
             except (OSError, HTTPException) as error:
                 trouble = f"does not answer ({getattr(error, 'reason', None) or error})"
-            if time.monotonic() + pause_s >= deadline:
+            if monotonic() + pause_s >= deadline:
                 raise Failure(
                     f"the registry {self.url} {trouble}, tried for {self._timeout_s:g} s:"
                     " see that it runs and that --schema-registry is right"
                 )
-            time.sleep(pause_s)
+            sleep(pause_s)
             pause_s = min(2 * pause_s, _PAUSE_MAX_S)
 
     def _ask(self, path: str, timeout_s: float) -> dict[str, Any]:
