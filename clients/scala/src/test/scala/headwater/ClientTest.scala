@@ -105,7 +105,14 @@ class ClientTest extends munit.FunSuite:
       val out = String(process.getInputStream.readAllBytes())
       assertEquals(process.waitFor(), 0, out)
       out.trim
-    val published = sample("publish").split(" ")
-    assertEquals(published.length, 2)
-    assertEquals(sample("totals", published(1)), "ACC-0001 12.50")
+    val published = List.fill(3)(sample("publish").split(" "))
+    assert(published.forall(_.length == 2), published.toString)
+    val Array(id, token) = published.last
+    assertEquals(sample("totals", token), "ACC-0001 37.50")
+    val explained = sample("explain", id, token)
+    assert(explained.startsWith("partition ") && explained.contains("Stored("), explained)
+    // More than a page, which is two.
+    val events = sample("history", "ACC-0001").linesIterator.toSet
+    assertEquals(events, published.map(one => s"${one.head} 12.5").toSet)
+    assertEquals(sample("subscribe", "ACC-0001", "1"), "37.50")
   }
