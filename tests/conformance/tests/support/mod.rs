@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 mod member;
+pub(crate) mod newer;
 pub(crate) mod platform;
 
 use std::collections::BTreeMap;
@@ -76,8 +77,8 @@ pub(crate) enum Language {
 pub(crate) struct Topic {
     pub(crate) name: String,
     kafka: String,
-    registry: String,
-    runtime: tokio::runtime::Runtime,
+    pub(crate) registry: String,
+    pub(crate) runtime: tokio::runtime::Runtime,
     log: KafkaLog,
 }
 
@@ -105,7 +106,7 @@ impl Language {
     }
 
     /// A program of the language.
-    fn program(self, name: &str) -> PathBuf {
+    pub(crate) fn program(self, name: &str) -> PathBuf {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let (variable, folder, build) = match self {
             Self::Rust if name == "headwater-produce-transactions" => {
@@ -124,14 +125,14 @@ impl Language {
     /// Runs the producer; its summary. It must refuse nothing.
     pub(crate) fn produce(self, topic: &Topic, more: &[&str]) -> Json {
         let command = Command::new(self.program("headwater-produce-transactions"));
-        self.summary(command, topic, more)
+        summary(command, topic, more)
     }
 
     /// Runs the consumer in a group of its own; its summary.
     pub(crate) fn consume(self, topic: &Topic, group: &str, more: &[&str]) -> Json {
         let mut command = Command::new(self.program("headwater-consume-transactions"));
         command.args(["-g", &format!("{}-{group}-{}", topic.name, self.name())]).arg("--quiet");
-        self.summary(command, topic, more)
+        summary(command, topic, more)
     }
 
     /// Runs the consumer in a group; its exit code, and what it said.
@@ -153,16 +154,17 @@ impl Language {
         let more = ["--rate", &rate, "--count", &count];
         Member::start(self.program("headwater-produce-transactions"), topic, folder, &more)
     }
+}
 
-    fn summary(self, mut command: Command, topic: &Topic, more: &[&str]) -> Json {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name]).args(more);
-        let Output { status, stdout, stderr } = command.arg("--summary").arg(file.path()).output().unwrap();
-        let said = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
-        assert!(status.success(), "{command:?} ended with {status}:\n{said}");
-        let summary = std::fs::read_to_string(file.path()).unwrap();
-        serde_json::from_str(&summary).unwrap_or_else(|error| panic!("{command:?}: {error}: {summary:?}\n{said}"))
-    }
+/// Runs a program to its end, which must be in order; its summary.
+pub(crate) fn summary(mut command: Command, topic: &Topic, more: &[&str]) -> Json {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name]).args(more);
+    let Output { status, stdout, stderr } = command.arg("--summary").arg(file.path()).output().unwrap();
+    let said = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+    assert!(status.success(), "{command:?} ended with {status}:\n{said}");
+    let summary = std::fs::read_to_string(file.path()).unwrap();
+    serde_json::from_str(&summary).unwrap_or_else(|error| panic!("{command:?}: {error}: {summary:?}\n{said}"))
 }
 
 impl Topic {
