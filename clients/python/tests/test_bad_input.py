@@ -131,19 +131,32 @@ def test_csv_is_read_by_its_header(stream: Stream, tmp_path: Path) -> None:
         "1.234,t-2,ACC-0001,2026-01-02T03:04:05Z,\n"
         "-0.29,t-3,ACC-0001,2026-01-02T03:04:05Z,\n"
         "1,t-4\n"
+        ",t-5,ACC-0001,2026-01-02T03:04:05Z,\n"
     )
     ended = stream.produce("-i", str(tmp_path / "in.csv"), "--quiet")
     assert ended.returncode == 1
     assert [line.split(": ")[:2] for line in ended.stderr.splitlines()] == [
         ["line 4", "amount"],
         ["line 6", "has 2 columns, the header has 5"],
+        # In a table an empty cell is a mistake; JSON that leaves a number out says 0 (see below).
+        ["line 7", "amount"],
     ]
+    assert "line 7: amount: is missing" in ended.stderr
     read = stream.consume("--idle-exit", "1")
     assert "(ACC-0001, 12.21)" in read.stdout
     (tmp_path / "in.csv").write_text("amount,currency\n1,EUR\n")
     ended = stream.produce("-i", str(tmp_path / "in.csv"))
     assert ended.returncode == 2
     assert "line 1: column 'currency': the contract has no such field" in ended.stderr
+
+
+def test_json_without_an_amount_is_0(stream: Stream, tmp_path: Path) -> None:
+    without = {key: value for key, value in GOOD.items() if key != "amount"}
+    null = {**GOOD, "amount": None}
+    (tmp_path / "in.ndjson").write_text("".join(json.dumps(one) + "\n" for one in (without, null)))
+    ended = stream.produce("-i", str(tmp_path / "in.ndjson"))
+    assert ended.returncode == 0, ended.stderr
+    assert [(one.account_number, one.amount) for one in stream.read()] == [("ACC-0001", 0.0)] * 2
 
 
 def test_records_that_cannot_be_counted_are_told_with_their_offset(stream: Stream, tmp_path: Path) -> None:

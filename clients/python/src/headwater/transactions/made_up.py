@@ -8,6 +8,8 @@ from headwater.event.v1.transaction_pb2 import Transaction
 
 _CENTS_MIN, _CENTS_MAX = -50_000, 100_000
 _NS = 1_000_000_000
+# What newer contracts have (tests/conformance/evolution), where this code is generated from one of them.
+_NEWER = {name: value for name, value in {"currency": "EUR"}.items() if name in Transaction.DESCRIPTOR.fields_by_name}
 
 
 def made_up(count: int, customers: int, seed: int | None) -> Iterator[Transaction]:
@@ -30,6 +32,8 @@ def made_up(count: int, customers: int, seed: int | None) -> Iterator[Transactio
             transaction_reference=f"payment {int(number_below() * 1_000_000):06}",
             amount=(_CENTS_MIN + int(number_below() * span)) / 100,
         )
+        for name, value in _NEWER.items():
+            setattr(transaction, name, value)
         when = transaction.transaction_datetime
         when.seconds, when.nanos = divmod(now_ns, _NS)
         yield transaction
