@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Arg, ArgMatches, Command, value_parser};
-use headwater_contracts::Contracts;
+use headwater_contracts::{Contracts, StreamContract};
 use headwater_event_log::TopicSpec;
-use headwater_ingest::make_topic;
+use headwater_ingest::{MadeTopic, make_topic};
+use headwater_serving::Settings;
 
+use crate::commands::quantities::duration;
 use crate::roles::topic_spec;
 use crate::{outside, settings};
 
@@ -19,8 +21,6 @@ const FILES: [(&str, &str); 2] = [
     ("buf/validate/validate.proto", include_str!("../../../third_party/proto/buf/validate/validate.proto")),
 ];
 
-/// How long brokers and registry may take to be there.
-const AWAY_MAX: Duration = Duration::from_secs(30);
 /// How long it waits before it asks again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
@@ -35,6 +35,13 @@ pub(crate) fn register_arguments(command: Command) -> Command {
                 .long("partitions")
                 .value_parser(partitions)
                 .help("Partitions of a topic that is made; topics.partitions without it"),
+        )
+        .arg(
+            Arg::new("timeout")
+                .long("timeout")
+                .default_value("30s")
+                .value_parser(duration)
+                .help("How long brokers and registry may take to be there, for example 500ms or 1m"),
         )
 }
 
@@ -68,19 +75,38 @@ async fn register(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         partitions: matches.get_one("partitions").copied().unwrap_or(spec.partitions),
         ..spec
     };
-    let (log, registry) = outside::log_and_registry(&settings)?;
-    let began = Instant::now();
-    let made = loop {
-        match make_topic(stream, &spec, &log, &registry).await {
-            Err(error) if error.is_outage() && began.elapsed() < AWAY_MAX => tokio::time::sleep(AGAIN_AFTER).await,
-            made => {
-                let outside = || format!("the topic {} (kafka.brokers, registry.url say where)", spec.name);
-                break made.with_context(outside)?;
-            }
-        }
-    };
+    let timeout = *matches.get_one::<Duration>("timeout").context("it has a default")?;
+    let outside = || format!("the topic {} (kafka.brokers, registry.url say where)", spec.name);
+    let made = make(stream, &spec, &settings, timeout).await.with_context(outside)?;
     println!("{}: {} partitions, schema {} of {}-value", spec.name, made.partitions, made.schema_id, spec.name);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Tries until it is made, or the time is up.
+async fn make(
+    stream: &StreamContract,
+    spec: &TopicSpec,
+    settings: &Settings,
+    timeout: Duration,
+) -> anyhow::Result<MadeTopic> {
+    let (log, registry) = outside::log_and_registry(settings)?;
+    let mut last = None;
+    let trying = async {
+        loop {
+            match make_topic(stream, spec, &log, &registry).await {
+                Err(error) if error.is_outage() => last = Some(error),
+                made => return made,
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    };
+    match tokio::time::timeout(timeout, trying).await {
+        Ok(made) => Ok(made?),
+        Err(_) => {
+            let seconds = timeout.as_secs_f64();
+            Err(last.map_or_else(|| anyhow!("nobody answered"), Into::into).context(format!("not within {seconds} s")))
+        }
+    }
 }
 
 /// Writes the files into a folder, over what is there by their names.

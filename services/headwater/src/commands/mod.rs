@@ -11,7 +11,7 @@ pub(crate) mod generate;
 mod interrupt;
 mod proto_json;
 pub(crate) mod publish;
-mod quantities;
+pub(crate) mod quantities;
 pub(crate) mod rebuild;
 pub(crate) mod stats;
 pub(crate) mod verdict;
