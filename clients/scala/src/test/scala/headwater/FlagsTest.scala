@@ -33,10 +33,10 @@ class FlagsTest extends munit.FunSuite:
 
   test("--from latest begins where a new group finds the end") {
     val topic = Parts.topic(2)
-    assertEquals(Parts.produce(topic, "--count", "50").code, 0)
+    Parts.fill(topic, "--count", "50")
     val consumer = Parts.consuming(topic, group(), "--from", "latest", "--count", "7")
     Parts.await(consumer.errText)(consumer.errText.contains("assigned 0, 1"))
-    assertEquals(Parts.produce(topic, "--count", "7").code, 0)
+    Parts.fill(topic, "--count", "7")
     val ended = consumer.end()
     assertEquals((ended.code, ended.figure("records")), (0, 7L), ended.err)
     val later = Parts.read(topic).sortBy(tx => tx.transactionDatetime.map(t => (t.seconds, t.nanos))).drop(50)
@@ -46,7 +46,7 @@ class FlagsTest extends munit.FunSuite:
   test("the same --seed makes the same transactions under new ids") {
     val made = List.fill(2) {
       val topic = Parts.topic(1)
-      assertEquals(Parts.produce(topic, "--count", "100", "--customers", "7", "--seed", "42").code, 0)
+      Parts.fill(topic, "--count", "100", "--customers", "7", "--seed", "42")
       Parts.read(topic)
     }
     assertEquals(made.head.map(content), made.last.map(content))

@@ -62,11 +62,11 @@ class OutagesTest extends munit.FunSuite:
     through { proxy =>
       val topic = Parts.topic(2)
       val state = stateFile()
-      assertEquals(Parts.produce(topic, "--count", "500").code, 0)
+      Parts.fill(topic, "--count", "500")
       val args = List("--state", state, "--count", "1500", "--timeout", "20", "--quiet")
       val consumer = Parts.consumingBy(topic, group, args, broker = proxy.address)
       Parts.await(consumer.errText)(counted(state, topic) == 500)
-      outage(proxy)(assertEquals(Parts.produce(topic, "--count", "1000").code, 0))
+      outage(proxy)(Parts.fill(topic, "--count", "1000"))
       val ended = consumer.end()
       assertEquals((ended.code, ended.figure("counted")), (0, 1500L), ended.err)
       assertEquals(ended.sums, Parts.sums(Parts.read(topic)))
@@ -77,7 +77,7 @@ class OutagesTest extends munit.FunSuite:
   test("a consumer whose broker stays away says so, with its table: exit 3") {
     through { proxy =>
       val topic = Parts.topic(1)
-      assertEquals(Parts.produce(topic, "--count", "5").code, 0)
+      Parts.fill(topic, "--count", "5")
       val consumer = Parts.consumingBy(topic, group, List("--timeout", "2"), broker = proxy.address)
       Parts.await(consumer.errText)(consumer.outText.linesIterator.size >= 5)
       proxy.cut()

@@ -2,13 +2,14 @@ package headwater
 
 import com.google.gson.{Gson, JsonObject, JsonParser}
 import headwater.event.v1.transaction.Transaction
-import headwater.transactions.{Cents, Frame}
+import headwater.transactions.{Cents, Frame, ProduceTransactions}
 import java.math.BigInteger
 import java.net.URI
 import java.net.http.{HttpClient, HttpRequest, HttpResponse}
 import java.nio.file.{Files, Path}
 import java.util.{List as JList, Map as JMap, UUID}
 import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicBoolean
 import org.apache.kafka.clients.admin.{Admin, NewTopic}
 import org.apache.kafka.clients.consumer.KafkaConsumer
 import org.apache.kafka.clients.producer.{KafkaProducer, ProducerRecord}
@@ -145,6 +146,12 @@ object Parts:
   def producing(topic: String, args: Seq[String], broker: String = kafka, registry: String = registry): Running =
     start("ProduceTransactions", List("-b", broker, "-s", registry, "-t", topic) ++ args*)
   def produce(topic: String, args: String*): Ended = producing(topic, args).end()
+
+  /** What the producer does, within the test: what is not about the program needs no process. */
+  def fill(topic: String, args: String*): Unit =
+    val settings = ProduceTransactions.settings(List("-b", kafka, "-s", registry, "-t", topic, "--quiet") ++ args)
+    val code = ProduceTransactions.run(settings, AtomicBoolean(false))
+    assert(code == 0, s"exit code $code")
 
   def consumingBy(topic: String, group: String, args: Seq[String], broker: String = kafka): Running =
     start("ConsumeTransactions", List("-b", broker, "-s", registry, "-t", topic, "-g", group) ++ args*)

@@ -66,7 +66,7 @@ class TransactionsTest extends munit.FunSuite:
 
   test("SIGTERM ends a consumer with its table") {
     val topic = Parts.topic(1)
-    assertEquals(Parts.produce(topic, "--count", "5").code, 0)
+    Parts.fill(topic, "--count", "5")
     val consumer = Parts.consuming(topic, group())
     Parts.await(consumer.errText)(consumer.outText.linesIterator.size >= 5)
     consumer.terminate()
@@ -90,21 +90,21 @@ class TransactionsTest extends munit.FunSuite:
 
   test("what is away, or not there, is named: exit 3") {
     val topic = Parts.topic(1, register = false)
-    def ends(program: String, broker: String, registry: String, topic: String) =
-      val extra = if program == "ConsumeTransactions" then List("-g", group()) else Nil
-      val ended =
-        Parts.start(program, List("-b", broker, "-s", registry, "-t", topic, "--timeout", "2") ++ extra*).end()
-      assertEquals(ended.code, 3, ended.err)
-      ended.err
-    for program <- List("ProduceTransactions", "ConsumeTransactions") do
-      assert(ends(program, "127.0.0.1:1", Parts.registry, topic).contains("the broker at 127.0.0.1:1 is away"))
-      assert(
-        ends(program, Parts.kafka, "http://127.0.0.1:1", topic).contains(
-          "the schema registry at http://127.0.0.1:1 is away"
-        )
+    val cases = List(
+      ("127.0.0.1:1", Parts.registry, topic, "the broker at 127.0.0.1:1 is away"),
+      (Parts.kafka, "http://127.0.0.1:1", topic, "the schema registry at http://127.0.0.1:1 is away"),
+      (Parts.kafka, Parts.registry, "not-there", "has no topic not-there"),
+      (Parts.kafka, Parts.registry, topic, s"has no subject $topic-value")
+    )
+    for (broker, registry, name, says) <- cases do
+      val common = List("-b", broker, "-s", registry, "-t", name, "--timeout", "2")
+      val both = List(
+        Parts.start("ProduceTransactions", common*),
+        Parts.start("ConsumeTransactions", common ++ List("-g", group())*)
       )
-      assert(ends(program, Parts.kafka, Parts.registry, "not-there").contains("has no topic not-there"))
-      assert(ends(program, Parts.kafka, Parts.registry, topic).contains(s"has no subject $topic-value"))
+      for ended <- both.map(_.end()) do
+        assertEquals(ended.code, 3, ended.err)
+        assert(ended.err.contains(says), ended.err)
   }
 
   test("wrong usage: exit 2") {

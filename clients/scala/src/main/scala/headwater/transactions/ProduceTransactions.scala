@@ -50,8 +50,10 @@ object ProduceTransactions:
     )
 
   def main(args: Array[String]): Unit = Program.run("headwater-produce-transactions") { stopping =>
-    run(Flags.parse(parser, args.toSeq, Settings()), stopping)
+    run(settings(args.toSeq), stopping)
   }
+
+  def settings(args: Seq[String]): Settings = Flags.parse(parser, args, Settings())
 
   /** What the client is told where the user says nothing else: nothing is lost or doubled by the client's own retries.
     */
