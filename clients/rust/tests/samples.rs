@@ -1,7 +1,7 @@
 //! Samples run as they are, against a real `headwater dev`.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -80,4 +80,18 @@ fn samples_do_what_they_say() {
     assert!(cached.contains("hello") && cached.contains("Miss"), "{cached}");
     let rebuilt = run("rebuild");
     assert!(rebuilt.contains("transactions 2: Done"), "{rebuilt}");
+    let streamed = run("publish_stream");
+    assert!(streamed.starts_with("100000 accepted, 0 not"), "{streamed}");
+    assert_eq!(first_figures(&platform), ["       1  /", "       1  /products"], "the pages that `publish` told of");
+}
+
+/// What `top_pages`, which goes on for ever, prints first.
+fn first_figures(platform: &Platform) -> Vec<String> {
+    let mut command = Command::new(built("examples/top_pages"));
+    let mut sample = command.arg(format!("http://{}", platform.grpc)).stdout(Stdio::piped()).spawn().unwrap();
+    let printed = BufReader::new(sample.stdout.take().unwrap());
+    let figures = printed.lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+    sample.kill().unwrap();
+    sample.wait().unwrap();
+    figures
 }
