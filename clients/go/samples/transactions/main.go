@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"os"
@@ -47,8 +46,8 @@ func run(address string) error {
 	if err != nil {
 		return err
 	}
-	query := &statsv1.StatQuery{Stream: "transactions", Stat: "account_total"}
-	read, err := statsv1.NewStatsServiceClient(connection).GetStats(ctx, &statsv1.GetStatsRequest{Queries: []*statsv1.StatQuery{query}, AtLeast: published.ConsistencyToken})
+	queries := []*statsv1.StatQuery{total("GO-0001"), total("GO-0002")}
+	read, err := statsv1.NewStatsServiceClient(connection).GetStats(ctx, &statsv1.GetStatsRequest{Queries: queries, AtLeast: published.ConsistencyToken})
 	if err != nil {
 		return err
 	}
@@ -58,14 +57,18 @@ func run(address string) error {
 			return fmt.Errorf("record %d was not accepted: %v", place, result)
 		}
 	}
-	if len(read.Results) != 1 {
-		return errors.New("one query, but not one result")
-	}
-	for _, value := range read.Results[0].Values {
-		// The platform sums integers of cents and spells them: sums of doubles would not be exact.
-		fmt.Println(value.Key, value.Text)
+	for _, result := range read.Results {
+		for _, value := range result.Values {
+			// The platform sums integers of cents and spells them: sums of doubles would not be exact.
+			fmt.Println(value.Key, value.Text)
+		}
 	}
 	return nil
+}
+
+// What an account holds. Without a key, the answer is the accounts that hold most.
+func total(account string) *statsv1.StatQuery {
+	return &statsv1.StatQuery{Stream: "transactions", Stat: "account_total", By: account}
 }
 
 // Two of one account and one of another. An id counts once, so that each run has ids of its own.
