@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use headwater_contracts::{Contracts, StreamContract};
-use headwater_event_log::TopicSpec;
+use headwater_event_log::{EventLog, SchemaRegistry, TopicSpec};
 use headwater_ingest::{MadeTopic, make_topic};
 use headwater_serving::Settings;
 
@@ -103,8 +103,16 @@ async fn make(
     match tokio::time::timeout(timeout, trying).await {
         Ok(made) => Ok(made?),
         Err(_) => {
-            let seconds = timeout.as_secs_f64();
-            Err(last.map_or_else(|| anyhow!("nobody answered"), Into::into).context(format!("not within {seconds} s")))
+            let why = match last {
+                Some(error) => error.into(),
+                // The first call goes on still: it is one of the two.
+                None => match tokio::join!(log.check(), registry.check()) {
+                    (Err(error), _) => error.into(),
+                    (_, Err(error)) => error.into(),
+                    _ => anyhow!("both answer, slowly: give it longer by --timeout"),
+                },
+            };
+            Err(why.context(format!("not within {} s", timeout.as_secs_f64())))
         }
     }
 }
