@@ -113,8 +113,12 @@ impl Language {
                 return env!("CARGO_BIN_EXE_headwater-produce-transactions").into();
             }
             Self::Rust => return env!("CARGO_BIN_EXE_headwater-consume-transactions").into(),
-            Self::Python => ("HEADWATER_TEST_PYTHON", "clients/python/.venv/bin", "`uv sync` in clients/python"),
-            Self::Scala => ("HEADWATER_TEST_SCALA", "clients/scala/bin", "`mvn package -DskipTests` in clients/scala"),
+            Self::Python => {
+                ("HEADWATER_TEST_PYTHON_PROGRAMS", "clients/python/.venv/bin", "`uv sync` in clients/python")
+            }
+            Self::Scala => {
+                ("HEADWATER_TEST_SCALA_PROGRAMS", "clients/scala/bin", "`mvn package -DskipTests` in clients/scala")
+            }
         };
         let folder = std::env::var_os(variable).map_or_else(|| root.join(folder), PathBuf::from);
         let program = folder.join(name);
