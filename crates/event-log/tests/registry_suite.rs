@@ -168,6 +168,23 @@ async fn a_registry_that_is_away_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_path_without_a_registry_is_told() {
+    let real = require(REGISTRY);
+    let host = &real[..real.find("/apis").unwrap()];
+    let registry = ConfluentRegistry::new(host, Duration::from_secs(5)).unwrap();
+    let registered = registry.register("s", &schema("p", "")).await.map(|_| ());
+    for result in [
+        registered,
+        registry.schema(1).await.map(|_| ()),
+        registry.latest("s").await.map(|_| ()),
+        registry.check().await,
+    ] {
+        let Err(RegistryError::Unavailable(text)) = result else { panic!("{result:?}") };
+        assert!(text.contains(host) && text.contains("/apis/ccompat/v7"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn an_embedded_registry_keeps_its_ids() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("registry.sqlite3");

@@ -98,7 +98,8 @@ impl ConfluentRegistry {
         match perform_sr_call(&self.settings, call).await {
             Ok(schema) => Ok(Some(schema)),
             Err(error) => match api_code(&error) {
-                Some(code) if is(code, NOT_FOUND) => Ok(None),
+                Some(code) if code / 100 == NOT_FOUND => Ok(None),
+                Some(NOT_FOUND | 0) if error.error.contains("status 404") => Err(self.no_api()),
                 Some(code) if is(code, CONFLICT) => {
                     let detail = error.cause.unwrap_or(error.error);
                     Err(RegistryError::Incompatible { subject: subject.into(), detail })
@@ -109,6 +110,14 @@ impl ConfluentRegistry {
                 _ => Err(RegistryError::Refused(text(&error))),
             },
         }
+    }
+
+    /// What answers knows no such path: the address is wrong, or a proxy has lost the registry for now.
+    fn no_api(&self) -> RegistryError {
+        RegistryError::Unavailable(format!(
+            "there is no registry's API at {}: it answers 404. Apicurio's is below /apis/ccompat/v7",
+            self.url
+        ))
     }
 
     /// Sets the compatibility of a subject; false where the registry does not take it for a subject that is not there.
@@ -171,7 +180,11 @@ impl SchemaRegistry for ConfluentRegistry {
     async fn check(&self) -> Result<(), RegistryError> {
         let response = self.http.get(format!("{}/config", self.url)).timeout(CHECK_TIMEOUT).send().await;
         let status = response.map_err(|error| RegistryError::Unavailable(error.to_string()))?.status();
-        if status.is_success() { Ok(()) } else { Err(RegistryError::Unavailable(format!("it answers {status}"))) }
+        match status.as_u16() {
+            200..300 => Ok(()),
+            404 => Err(self.no_api()),
+            _ => Err(RegistryError::Unavailable(format!("it answers {status}"))),
+        }
     }
 }
 
