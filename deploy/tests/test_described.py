@@ -1,7 +1,9 @@
 """What Dockerfiles, compose and chart say must fit together, and the platform must know every setting in them."""
 
+import json
 import re
 import subprocess
+from collections import Counter
 
 import pytest
 import yaml
@@ -11,6 +13,9 @@ from stack import services
 DOCKERFILES = sorted((ROOT / "deploy/docker").glob("*.Dockerfile"))
 # So much at most is sent to a build: a folder of built things that slipped through would be far more.
 CONTEXT_BYTES_MAX = 32 << 20
+CHART = ROOT / "deploy/helm/headwater"
+# What README.md says that compose can be scaled to, and what Apicurio's pool holds at most.
+PROCESSORS_MAX, REGISTRY_POOL_MAX = 5, 100
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda file: file.stem)
@@ -34,25 +39,87 @@ def test_workspace_is_whole_in_the_platforms_context(platform: Image) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def known_settings(platform: Image) -> set[str]:
-    text = subprocess.run(
-        [*platform.command(["settings"])], capture_output=True, text=True, timeout=30, check=True
-    ).stdout
-    return {line.split()[0] for line in text.splitlines()}
+@pytest.fixture(scope="module")
+def known(platform: Image) -> dict[str, dict]:
+    """What `headwater settings --json` says of each setting."""
+    done = subprocess.run(
+        platform.command(["settings", "--json"]), capture_output=True, text=True, timeout=30, check=True
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {line["key"]: line for line in lines}
 
 
-def test_platform_knows_every_setting(platform: Image) -> None:
-    known = known_settings(platform)
-    variables = {"HEADWATER_" + name.upper().replace(".", "_") for name in known}
+def test_platform_knows_every_setting(known: dict[str, dict], platform: Image) -> None:
+    variables = {setting["env"] for setting in known.values()}
     for name, service in services().items():
         ours = {key for key in service.get("environment", {}) if key.startswith("HEADWATER_")}
         assert ours <= variables, f"compose: {name}: unknown: {ours - variables}"
     assert set(platform.variables(platform.final)) <= variables
-    chart = ROOT / "deploy/helm/headwater"
-    for file in [chart / "values.yaml", *(chart / "ci").glob("*.yaml")]:
-        values = yaml.safe_load(file.read_text())
-        ours = {*values.get("settings", {}), *values.get("secretSettings", {})}
-        assert ours <= known, f"{file.name}: unknown: {ours - known}"
+
+
+def test_chart_takes_the_platforms_settings_and_no_others(known: dict[str, dict]) -> None:
+    """helm refuses what is not in the list (deploy/check), so the list must be whole."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    # Where the chart's own probes and Services look.
+    assert schema["definitions"]["setting"]["enum"] == [
+        key for key in known if key not in ("listen.grpc", "listen.http")
+    ]
+
+
+def test_charts_consumers_count_what_its_producers_send() -> None:
+    """A consumer that only waits for quiet would succeed with nothing, where a producer's image is pulled slowly."""
+    jobs = yaml.safe_load((CHART / "values.yaml").read_text())["clients"]["jobs"].values()
+
+    def number(job: dict, flag: str) -> int:
+        return int(job["args"][job["args"].index(flag) + 1])
+
+    sent = sum(number(job, "--count") for job in jobs if "produce" in job["program"])
+    consumers = [job for job in jobs if "consume" in job["program"]]
+    assert [number(job, "--count") for job in consumers] == [sent] * 2
+    assert min(number(job, "--idle-exit") for job in consumers) >= 300
+
+
+def test_each_image_is_built_once() -> None:
+    """Two services that build one tag export it at once, and the second is told that it exists already."""
+    found = services()
+    own = {name: service for name, service in found.items() if service["image"].startswith("headwater")}
+    built = Counter(service["image"] for service in own.values() if "build" in service)
+    assert built == dict.fromkeys({service["image"] for service in own.values()}, 1)
+    for name, service in own.items():
+        if "build" not in service:
+            assert service.get("pull_policy") == "never", f"{name}: its image is in no registry"
+            needed = [found[other] for other in service["depends_on"]]
+            assert any("build" in other and other["image"] == service["image"] for other in needed), (
+                f"{name}: started by itself nobody builds its image"
+            )
+
+
+def test_redis_evicts_only_what_the_platform_allows() -> None:
+    """The tests that run compose's services put both on one Redis, which is set otherwise."""
+    policies = {}
+    for name in ("redis", "cache-redis"):
+        words = services()[name]["command"]
+        policies[name] = words[words.index("--maxmemory-policy") + 1]
+    assert policies == {"redis": "noeviction", "cache-redis": "volatile-lru"}
+
+
+def test_postgres_has_connections_for_all(known: dict[str, dict]) -> None:
+    found = services()
+    pool = int(known["postgres.pool_size_max"]["default"])
+    ours = [name for name, service in found.items() if "HEADWATER_POSTGRES_URL" in service.get("environment", {})]
+    needed = REGISTRY_POOL_MAX + pool * (len(ours) - 1 + PROCESSORS_MAX)
+    limits = [word for word in found["postgres"].get("command", []) if word.startswith("max_connections=")]
+    assert int(limits[0].split("=")[1] if limits else 100) > needed
+
+
+def test_health_checks_start_no_java() -> None:
+    for name, service in services().items():
+        words = service.get("healthcheck", {}).get("test", [])
+        assert not any(word.endswith(".sh") for word in words), f"{name}: {words}"
+
+
+def test_registry_keeps_its_images_java_options() -> None:
+    assert "JAVA_OPTIONS" not in services()["schema-registry"]["environment"], "replaces the image's own"
 
 
 def test_compose_hangs_together() -> None:
@@ -62,8 +129,9 @@ def test_compose_hangs_together() -> None:
     for name, service in found.items():
         own = service["image"].startswith("headwater")
         if own:
-            dockerfile = ROOT / "deploy/compose" / service["build"]["context"] / service["build"]["dockerfile"]
-            assert dockerfile.exists(), f"{name}: {dockerfile}"
+            if build := service.get("build"):
+                dockerfile = ROOT / "deploy/compose" / build["context"] / build["dockerfile"]
+                assert dockerfile.exists(), f"{name}: {dockerfile}"
             assert service["read_only"]
             assert service["cap_drop"] == ["ALL"]
         else:
@@ -71,7 +139,9 @@ def test_compose_hangs_together() -> None:
             assert "healthcheck" in service, f"{name}: nobody can wait for it"
         for needed, condition in service.get("depends_on", {}).items():
             assert needed in found, f"{name}: depends on {needed}, which there is not"
-            assert condition == {"condition": "service_healthy"}
+            # The clients have no health check; the platform's image has.
+            client = "clients" in found[needed].get("profiles", [])
+            assert condition == {"condition": "service_started" if client else "service_healthy"}
         volumes |= {volume.split(":")[0] for volume in service.get("volumes", []) if not volume.startswith(".")}
     assert volumes == set(document["volumes"])
     ports = [port for service in found.values() for port in service.get("ports", [])]
