@@ -98,6 +98,7 @@ fn message_indexes(message: &MessageDescriptor) -> Vec<i32> {
     };
     let name = message.full_name();
     let position = match message.parent_message() {
+        // Without the entries of maps: the text that is registered has its fields last, and so the maps' entries, too.
         Some(parent) => parent
             .child_messages()
             .filter(|sibling| !sibling.is_map_entry())
@@ -114,9 +115,8 @@ pub fn message_name_in(text: &str, indexes: &[i32]) -> Option<String> {
     let mut name = file.package().to_owned();
     let mut messages = file.message_type.as_slice();
     for &index in indexes {
-        // The entries of maps are messages to the compiler, and not to the frame.
-        let mut written = messages.iter().filter(|message| !message.options.as_ref().is_some_and(|o| o.map_entry()));
-        let message = written.nth(usize::try_from(index).ok()?)?;
+        // With the entries of maps, in their fields' places: so Confluent's own serializers count.
+        let message = messages.get(usize::try_from(index).ok()?)?;
         if !name.is_empty() {
             name.push('.');
         }

@@ -53,6 +53,27 @@ fn every_kind_of_field_comes_back() {
 }
 
 #[test]
+fn a_stream_nested_after_a_map_is_found_in_the_text_that_is_registered() {
+    let contracts = load(&format!(
+        "{HEAD}
+        message Outer {{
+          map<string, string> labels = 1;
+          message First {{ string text = 1; }}
+          map<string, First> more = 2;
+          message Inner {{
+            option (headwater.stream.v1.stream) = {{ name: \"inner\" id: \"id\" key: \"id\" time: \"at\" }};
+            string id = 1; google.protobuf.Timestamp at = 2; map<string, First> more = 3;
+          }}
+        }}"
+    ))
+    .unwrap();
+    let stream = contracts.stream("inner").unwrap();
+    assert_eq!(stream.message_indexes, [0, 1]);
+    let name = headwater_contracts::message_name_in(&stream.text.text, &stream.message_indexes);
+    assert_eq!(name.as_deref(), Some("acme.Outer.Inner"), "{}", stream.text.text);
+}
+
+#[test]
 fn a_message_a_thousand_deep_is_malformed() {
     let contracts = load(&format!(
         "{HEAD}

@@ -69,6 +69,28 @@ message Outer {
 MANY = 'syntax = "proto3";\n\npackage acme.v1;\n' + "".join(
     f"\nmessage M{number} {{\n  string text = 1;\n}}\n" for number in range(130)
 )
+# A map's entry is a message to the compiler, in the place of its field: serializers that hold descriptors count it.
+MAPS = """\
+syntax = "proto3";
+
+package acme.v1;
+
+message Outer {
+  map<string, string> labels = 1;
+  message First {
+    string map = 1;
+  }
+  map < int32 , First > by_number = 2 [json_name = "{", deprecated = true];
+  message Second {
+    // map<string, string> none = 9;
+    map<string, string> labels = 1; map<string, Third> more = 2;
+    message Third {
+      string text = 1;
+    }
+  }
+  Second second = 3;
+}
+"""
 WRONG = 'syntax = "proto3";\n\npackage acme.v1;\n\nmessage Transaction {\n  string transaction_id = 1;\n}\n'
 
 FULL = {
@@ -94,6 +116,9 @@ CASES = [
     ("first nested of the second", 6, NESTED, "acme.v1.Outer.Before", {"text": "x"}),
     ("nested three deep", 6, NESTED, "acme.v1.Outer.Inner.Innermost", {"number": "-7"}),
     ("the outer one itself", 6, NESTED, "acme.v1.Outer", {"inner": {"innermost": {"number": "7"}}}),
+    ("nested after a map", 8, MAPS, "acme.v1.Outer.First", {"map": "x"}),
+    ("nested after two maps", 8, MAPS, "acme.v1.Outer.Second", {"labels": {"a": "b"}}),
+    ("nested after maps in each", 8, MAPS, "acme.v1.Outer.Second.Third", {"text": "x"}),
     ("index 63, the last in one byte", 7, MANY, "acme.v1.M63", {"text": "x"}),
     ("index 64, the first in two bytes", 7, MANY, "acme.v1.M64", {"text": "x"}),
     ("index 129", 7, MANY, "acme.v1.M129", {"text": "x"}),

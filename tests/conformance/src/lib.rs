@@ -40,10 +40,10 @@ pub fn indexes_of(text: &str, message: &str) -> Option<Vec<i32>> {
     let mut indexes = Vec::new();
     loop {
         let (name, inner) = rest.split_once('.').map_or((rest, None), |(name, inner)| (name, Some(inner)));
-        let mut written = messages.iter().filter(|message| !message.options.as_ref().is_some_and(|o| o.map_entry()));
-        indexes.push(i32::try_from(written.position(|message| message.name() == name)?).ok()?);
+        let index = messages.iter().position(|message| message.name() == name)?;
+        indexes.push(i32::try_from(index).ok()?);
         let Some(inner) = inner else { return Some(indexes) };
-        messages = &messages.iter().find(|message| message.name() == name)?.nested_type;
+        messages = &messages[index].nested_type;
         rest = inner;
     }
 }

@@ -36,7 +36,7 @@ fn message_at(schema: &str, indexes: &[i32]) -> MessageDescriptor {
     let mut place = indexes.iter().map(|&index| usize::try_from(index).unwrap());
     let mut message = file.messages().nth(place.next().unwrap()).unwrap();
     for index in place {
-        let inner = message.child_messages().filter(|nested| !nested.is_map_entry()).nth(index);
+        let inner = message.child_messages().nth(index);
         message = inner.unwrap();
     }
     message
@@ -74,6 +74,8 @@ fn indexes_are_found_by_the_name_of_the_message() {
     for row in frames("frames") {
         let indexes = headwater_conformance::indexes_of(text(&row, "schema"), text(&row, "message")).unwrap();
         assert_eq!(serde_json::json!(indexes), row["message_indexes"], "{row}");
+        let name = headwater_contracts::message_name_in(text(&row, "schema"), &indexes);
+        assert_eq!(name.as_deref(), Some(text(&row, "message")));
     }
 }
 

@@ -43,6 +43,10 @@ def message_paths(text: str) -> dict[tuple[int, ...], str]:
                 raise SchemaTextError("the schema's text closes a brace that it did not open")
             open_braces.pop()
             statement = []
+        elif token == "<" and statement == ["map"] and open_braces and open_braces[-1] is not None:
+            # A map's entry is a message to the compiler, in the place of its field.
+            counts[open_braces[-1]] += 1
+            statement.append(token)
         elif token == ";":
             if len(statement) == 2 and statement[0] == "package" and not open_braces:
                 package = statement[1]

@@ -45,6 +45,8 @@ object SchemaText:
           messages(indexes) = name
           open = Some(indexes -> name) :: open
           at += 2
+        // A map's entry is a message to the compiler, in the place of its field.
+        case ("map", Some((path, _))) if starts && open.nonEmpty && token(1) == "<" => counts(path) += 1
         case ("{", _) => open = None :: open
         case ("}", _) => open = open.drop(1)
         case _ => ()
