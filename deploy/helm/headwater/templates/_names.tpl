@@ -14,14 +14,18 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 HEADWATER_{{ . | upper | replace "." "_" }}
 {{- end }}
 
-{{- /* The environment of every container, the clients' too: their arguments name variables of it. */ -}}
+{{- /* The platform's environment. */ -}}
 {{- define "headwater.environment" -}}
 envFrom:
   - configMapRef:
       name: {{ include "headwater.name" . }}
-{{- with .Values.secretSettings }}
+{{- if or .Values.secretSettings .Values.config }}
 env:
-  {{- range $name, $secret := . }}
+  {{- if .Values.config }}
+  - name: HEADWATER_CONFIG
+    value: /etc/headwater/config.toml
+  {{- end }}
+  {{- range $name, $secret := .Values.secretSettings }}
   - name: {{ include "headwater.variable" $name }}
     valueFrom:
       secretKeyRef:
@@ -29,6 +33,33 @@ env:
         key: {{ $secret.key }}
   {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* A client's environment, which its arguments name: where Kafka and the registry are, and no more. */ -}}
+{{- define "headwater.clientEnvironment" -}}
+env:
+  {{- range $name := list "kafka.brokers" "registry.url" }}
+  - name: {{ include "headwater.variable" $name }}
+    valueFrom:
+      {{- with index ($.Values.secretSettings | default dict) $name }}
+      secretKeyRef:
+        name: {{ .name }}
+        key: {{ .key }}
+      {{- else }}
+      configMapKeyRef:
+        name: {{ include "headwater.name" $ }}
+        key: {{ include "headwater.variable" $name }}
+      {{- end }}
+  {{- end }}
+{{- end }}
+
+{{- /* What in a text is a secret, as far as that can be seen; nothing where there is none. */ -}}
+{{- define "headwater.secretIn" -}}
+{{- if regexMatch "://\\S*@" . -}}
+a URL with a user or a password
+{{- else if regexMatch "(?i)(password|secret|token|key\\.pem)[\"']?\\s*=" . -}}
+a password, a secret, a token or a private key
+{{- end -}}
 {{- end }}
 
 {{- define "headwater.podSecurity" -}}
@@ -59,9 +90,17 @@ capabilities:
 {{- if gt (index $settings "topics.min_insync" | default "1" | int) $replication -}}
 {{- fail (printf "settings: topics.min_insync: is more than topics.replication (%d); no record could ever be acknowledged" $replication) -}}
 {{- end -}}
+{{- range $name, $value := $settings -}}
+{{- with include "headwater.secretIn" $value -}}
+{{- fail (printf "settings: %s: holds %s, and everyone who may read the ConfigMap would see it; put it into a Secret, and name that under secretSettings" $name .) -}}
+{{- end -}}
+{{- end -}}
+{{- with include "headwater.secretIn" .Values.config -}}
+{{- fail (printf "config: holds %s, and everyone who may read the ConfigMap would see it; put it into a Secret, and name that under secretSettings" .) -}}
+{{- end -}}
 {{- range $name, $ := .Values.secretSettings -}}
 {{- if hasKey $settings $name -}}
-{{- fail (printf "secretSettings: %s: is also under settings; leave it out there" $name) -}}
+{{- fail (printf "secretSettings: %s: is also under settings, perhaps by default; set it to null there" $name) -}}
 {{- end -}}
 {{- end -}}
 {{- range $name := list "kafka.brokers" "registry.url" "redis.url" "postgres.url" -}}
@@ -69,15 +108,19 @@ capabilities:
 {{- fail (printf "settings: %s: is missing; set it here, or by reference under secretSettings" $name) -}}
 {{- end -}}
 {{- end -}}
+{{- $processors := 0 -}}
 {{- range $name, $deployment := .Values.deployments -}}
+{{- if has "processor" $deployment.roles -}}
+{{- $processors = add $processors (int $deployment.replicas) -}}
+{{- end -}}
 {{- if ge (int $deployment.minAvailable) (int $deployment.replicas) -}}
 {{- if gt (int $deployment.replicas) 1 -}}
 {{- fail (printf "deployments: %s: minAvailable: is %d of %d replicas; no node could ever be drained" $name (int $deployment.minAvailable) (int $deployment.replicas)) -}}
 {{- end -}}
 {{- end -}}
-{{- $partitions := index $settings "topics.partitions" | default "8" | int -}}
-{{- if and (has "processor" $deployment.roles) (gt (int $deployment.replicas) $partitions) -}}
-{{- fail (printf "deployments: %s: replicas: %d processors share %d partitions (topics.partitions); the rest would have nothing to do" $name (int $deployment.replicas) $partitions) -}}
 {{- end -}}
+{{- $partitions := index $settings "topics.partitions" | default "8" | int -}}
+{{- if gt (int $processors) $partitions -}}
+{{- fail (printf "deployments: %d replicas have the role processor, and share %d partitions (topics.partitions); the rest would have nothing to do" (int $processors) $partitions) -}}
 {{- end -}}
 {{- end }}
