@@ -141,8 +141,17 @@ impl Language {
 
     /// Runs the consumer in a group; its exit code, and what it said.
     pub(crate) fn ends(self, topic: &Topic, group: &str, more: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(self.program("headwater-consume-transactions"));
-        command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name, "-g", group]).args(more);
+        self.run("headwater-consume-transactions", topic, &[&["-g", group], more].concat())
+    }
+
+    /// Runs the producer; its exit code, and what it said.
+    pub(crate) fn produces(self, topic: &Topic, more: &[&str]) -> (Option<i32>, String) {
+        self.run("headwater-produce-transactions", topic, more)
+    }
+
+    fn run(self, program: &str, topic: &Topic, more: &[&str]) -> (Option<i32>, String) {
+        let mut command = Command::new(self.program(program));
+        command.args(["-b", &topic.kafka, "-s", &topic.registry, "-t", &topic.name]).args(more);
         let Output { status, stdout, stderr } = command.output().unwrap();
         (status.code(), [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat())
     }

@@ -130,6 +130,11 @@ object InputFile:
       .groupBy(fields)
       .find(_._2.size > 1)
       .foreach((field, _) => throw Refused(s"${field.getName}: is there twice"))
+    // The library would take a number, or true, for a text.
+    for entry <- json.entrySet.asScala if fields(entry.getKey).getJavaType == FieldDescriptor.JavaType.STRING do
+      val value = entry.getValue
+      if !value.isJsonNull && !(value.isJsonPrimitive && value.getAsJsonPrimitive.isString) then
+        throw Refused(s"${fields(entry.getKey).getName}: $value is not a text")
     val whole = DynamicMessage.newBuilder(descriptor)
     try parser.merge(json.toString, whole)
     catch

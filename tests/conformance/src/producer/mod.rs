@@ -1,7 +1,9 @@
 //! Appends transactions of a file, or made-up ones, through the very code with which the platform appends.
 
+mod input;
+
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -33,7 +35,7 @@ pub struct Args {
     /// The topic
     #[arg(short, long)]
     pub topic: String,
-    /// A file of transactions as newline-delimited ProtoJSON; without it they are made up
+    /// A file of transactions, .csv or else newline-delimited ProtoJSON, - for the standard input; without it they are made up
     #[arg(short, long)]
     pub input: Option<PathBuf>,
     /// How many to make up
@@ -109,16 +111,14 @@ pub async fn run(args: &Args) -> Result<u8, Failed> {
     Ok(if refused > 0 { EXIT_REFUSED } else { 0 })
 }
 
-fn of_file(stream: &StreamContract, prefix: &[u8], path: &PathBuf) -> Result<(Vec<NewRecord>, usize), Failed> {
-    let text = fs::read_to_string(path).map_err(|error| Failed::Input(format!("{}: {error}", path.display())))?;
+fn of_file(stream: &StreamContract, prefix: &[u8], path: &Path) -> Result<(Vec<NewRecord>, usize), Failed> {
     let (mut records, mut refused) = (Vec::new(), 0);
-    for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-        let value = serde_json::from_str(line).map_err(|error| error.to_string());
+    for (line, value) in input::rows(path, &stream.descriptor)? {
         match value.and_then(|value| record(stream, prefix, &value)) {
             Ok(record) => records.push(record),
             Err(reason) => {
                 refused += 1;
-                eprintln!("line {number}: {reason}");
+                eprintln!("line {line}: {reason}");
             }
         }
     }
@@ -153,8 +153,15 @@ fn record(stream: &StreamContract, prefix: &[u8], value: &Value) -> Result<NewRe
 
 /// A record of a transaction as ProtoJSON, once the contract's checks hold of it.
 fn record_at(stream: &StreamContract, prefix: &[u8], value: &Value, at: Option<Duration>) -> Result<NewRecord, String> {
-    let mut message =
-        DynamicMessage::deserialize(stream.descriptor.clone(), value).map_err(|error| error.to_string())?;
+    let parse = |value: &Value| DynamicMessage::deserialize(stream.descriptor.clone(), value);
+    let mut message = parse(value).map_err(|error| {
+        // Which field it is, is not said: each is tried by itself.
+        let mut fields = value.as_object().into_iter().flatten();
+        let wrong = fields.find_map(|(name, part)| {
+            parse(&json!({ name: part })).err().map(|error| format!("{name}: {part} is not valid: {error}"))
+        });
+        wrong.unwrap_or_else(|| format!("is no transaction: {error}"))
+    })?;
     if let Some(at) = at {
         message.set_field_by_name("transaction_datetime", timestamp(&stream.descriptor, at)?);
     }
