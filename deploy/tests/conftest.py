@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from image import ROOT, Image
+from running import free_port, wait_answers
+from stack import Stack, services
 
 
 @pytest.fixture(scope="session")
@@ -24,11 +28,37 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def parts() -> dict[str, str]:
-    names = ["HEADWATER_TEST_KAFKA", "HEADWATER_TEST_REGISTRY", "HEADWATER_TEST_REDIS", "HEADWATER_TEST_POSTGRES"]
+    names = ["HEADWATER_TEST_KAFKA", "HEADWATER_TEST_REGISTRY", "HEADWATER_TEST_POSTGRES"]
     missing = [name for name in names if not os.environ.get(name)]
     if missing:
         pytest.fail(f"{', '.join(missing)} missing: run `make test`, or `make parts` and set what it prints")
     return {name.removeprefix("HEADWATER_TEST_"): os.environ[name] for name in names}
+
+
+@pytest.fixture(scope="session")
+def redises(folder: Path) -> Iterator[dict[str, str]]:
+    """Both Redis of compose, each by compose's own command: address by the service's name."""
+    found, running = {}, []
+    try:
+        for name in ("redis", "cache-redis"):
+            (folder / name).mkdir()
+            port, log = free_port(), folder / f"{name}.log"
+            ours = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder / name)]
+            with log.open("wb") as file:
+                command = [*services()[name]["command"], *ours]
+                running.append(subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT))
+            wait_answers(running[-1], port, log)
+            found[name] = f"redis://127.0.0.1:{port}"
+        yield found
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def stack(parts: dict[str, str], redises: dict[str, str]) -> Stack:
+    return Stack(parts, redises, f"deploy-{uuid.uuid4().hex[:12]}")
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # How long a build step may take on a machine that does other things too.
 BUILD_TIMEOUT_S = 300
+AS_ROOT = "for that, run the tests as root (`sudo -E make test`, or in a container)"
 
 
 @dataclass
@@ -159,9 +161,10 @@ class Image:
             shutil.rmtree(gone) if gone.is_dir() else gone.unlink(missing_ok=True)
 
     def as_user(self) -> dict[str, int]:
-        """The image's own user, where we may become it."""
+        """The image's own user. Only root may become it; another user is told so, and runs the programs as itself."""
         user, group = (int(part) for part in (self.final.last("USER") or "0:0").split(":"))
         if os.getuid() != 0:
+            warnings.warn(f"run as user {os.getuid()}, not as the image's {user}: {AS_ROOT}", stacklevel=2)
             return {}
         os.chown(self.inside("/state"), user, group) if self.inside("/state").exists() else None
         return {"user": user, "group": group, "extra_groups": []}

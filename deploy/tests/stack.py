@@ -1,4 +1,4 @@
-"""Services of compose.yaml, with the addresses of the test's real parts in the place of compose's."""
+"""Services of compose.yaml, with the addresses of the test's servers in the place of compose's."""
 
 import re
 from pathlib import Path
@@ -14,13 +14,12 @@ def services() -> dict[str, dict]:
 
 
 class Stack:
-    def __init__(self, parts: dict[str, str], name: str) -> None:
+    def __init__(self, parts: dict[str, str], redises: dict[str, str], name: str) -> None:
         self.name = name
         self.addresses = {
             "kafka-1:9092,kafka-2:9092,kafka-3:9092": parts["KAFKA"],
             "http://schema-registry:8080/apis/ccompat/v7": parts["REGISTRY"],
-            "redis://redis:6379": parts["REDIS"],
-            "redis://cache-redis:6379": parts["REDIS"],
+            **{f"redis://{service}:6379": address for service, address in redises.items()},
             "postgres://headwater:headwater@postgres:5432/headwater": parts["POSTGRES"],
         }
 
@@ -32,11 +31,16 @@ class Stack:
         return text
 
     def command(self, service: str, *more: str) -> list[str]:
-        """compose's command, for the same topic or, of clients, the test's own."""
+        """compose's command, but for the topic and the group of clients, which are the test's own."""
         words = [self.here(word) for word in services()[service]["command"]]
         if "-t" in words:
             words[words.index("-t") + 1] = self.name
+        if "-g" in words:
+            words[words.index("-g") + 1] = self.group(service)
         return [*words, *more]
+
+    def group(self, service: str) -> str:
+        return f"{self.name}-{service}"
 
     def environment(self, service: str, grpc: int, http: int) -> dict[str, str]:
         theirs = services()[service]["environment"]

@@ -1,8 +1,8 @@
 """The very commands that the images run, from their layout, as their user, on real parts."""
 
 import json
-import signal
-import socket
+import os
+import re
 import subprocess
 import time
 import urllib.request
@@ -10,11 +10,10 @@ import uuid
 from pathlib import Path
 
 import pytest
-from image import Image
+from image import AS_ROOT, ROOT, Image
+from running import READY_TIMEOUT_S, end, finished, free_port, wait_ready
 from stack import Stack, text_of
 
-READY_TIMEOUT_S = 60
-END_TIMEOUT_S = 15
 COUNT, CUSTOMERS = 1000, 20
 
 # Runs in the Python image's own environment: makes a topic, and registers what the platform registered for its own.
@@ -34,38 +33,20 @@ urllib.request.urlopen(urllib.request.Request(url, json.dumps(body).encode(), he
 """
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_ready(process: subprocess.Popen, port: int, log: Path) -> None:
-    end = time.monotonic() + READY_TIMEOUT_S
-    while time.monotonic() < end:
-        assert process.poll() is None, f"ended with {process.returncode}:\n{text_of(log)}"
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"not ready after {READY_TIMEOUT_S} s:\n{text_of(log)}")
-
-
-def end(process: subprocess.Popen, log: Path) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        code = process.wait(END_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        pytest.fail(f"did not end within {END_TIMEOUT_S} s of SIGTERM:\n{text_of(log)}")
-    assert code == 0, f"ended with {code} on SIGTERM:\n{text_of(log)}"
-
-
-@pytest.fixture(scope="module")
-def stack(parts: dict[str, str]) -> Stack:
-    return Stack(parts, f"deploy-{uuid.uuid4().hex[:12]}")
+# Runs there too: waits until a member of a group has partitions of a topic.
+WAIT_ASSIGNED = """
+import sys, time
+from confluent_kafka.admin import AdminClient
+broker, group, topic, timeout_s = sys.argv[1:]
+admin = AdminClient({"bootstrap.servers": broker})
+end = time.monotonic() + float(timeout_s)
+while time.monotonic() < end:
+    members = admin.describe_consumer_groups([group])[group].result(30).members
+    if any(one.topic == topic for member in members for one in member.assignment.topic_partitions):
+        sys.exit()
+    time.sleep(0.2)
+sys.exit(f"nobody in {group} has a partition of {topic} after {timeout_s} s")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +71,6 @@ def served(stack: Stack, platform: Image, folder: Path):
                 process.wait()
 
 
-def finished(image: Image, command: list[str], environment: dict[str, str], log: Path, within_s: int = 60) -> str:
-    process = image.start(command, environment, log)
-    try:
-        assert process.wait(within_s) == 0, f"{command[0]} ended with {process.returncode}:\n{text_of(log)}"
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    return text_of(log)
-
-
 def test_health_check_says_ready_and_not(served, platform: Image) -> None:
     words = (platform.final.last("HEALTHCHECK") or "").split("CMD", 1)[1]
     script = [str(platform.inside(word)) for word in json.loads(words)]
@@ -108,6 +78,31 @@ def test_health_check_says_ready_and_not(served, platform: Image) -> None:
     assert subprocess.run(script, env=environment, timeout=10, check=False).returncode == 0
     away = {**environment, "HEADWATER_LISTEN_HTTP": f"127.0.0.1:{free_port()}"}
     assert subprocess.run(script, env=away, timeout=10, capture_output=True, check=False).returncode != 0
+
+
+def test_platform_runs_as_the_images_user(served, platform: Image) -> None:
+    if os.getuid() != 0:
+        pytest.skip(AS_ROOT)
+    status = Path(f"/proc/{served[0][0].pid}/status").read_text()
+    user, group = (platform.final.last("USER") or "").split(":")
+    assert f"\nUid:\t{user}\t" in status
+    assert f"\nGid:\t{group}\t" in status
+
+
+def test_platform_has_no_doubts_of_composes_redis(served) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{served[0][1][1]}/readyz", timeout=5) as answer:
+        report = json.load(answer)
+    assert "cache: durability" in report["notes"], "has not looked yet"
+    assert [trouble for trouble in report["troubles"] if trouble["name"].startswith("cache")] == []
+
+
+def test_readme_tells_how_to_generate_events(served, platform: Image, folder: Path) -> None:
+    """In compose the program is in the container only, and has that one's variables."""
+    readme = (ROOT / "deploy/README.md").read_text()
+    (words,) = re.findall(r"docker compose exec headwater headwater (generate .*)", readme)
+    words = re.sub(r"--duration \S+", "--duration 1s", words).split()
+    address = ["--address", f"http://127.0.0.1:{served[0][1][0]}"]
+    finished(platform, [*words, *address], served[0][3], folder / "generate.log")
 
 
 def test_platform_stores_what_is_published(served, platform: Image, folder: Path) -> None:
@@ -167,15 +162,19 @@ def test_clients_read_what_the_other_language_wrote(
 
 @pytest.mark.parametrize("language", ["python", "scala"])
 def test_consumer_ends_on_sigterm(
-    served, stack: Stack, language: str, request: pytest.FixtureRequest, folder: Path
+    served, stack: Stack, python: Image, language: str, request: pytest.FixtureRequest, folder: Path
 ) -> None:
     assert served
     image: Image = request.getfixturevalue(language)
     log = folder / f"ended-{language}.log"
     # Goes on from the state that the test before left, so that it waits for records.
     process = image.start(stack.command(f"consume-{language}"), {}, log)
+    kafka = stack.addresses["kafka-1:9092,kafka-2:9092,kafka-3:9092"]
+    wait = [str(python.inside("/opt/headwater/bin/python")), "-c", WAIT_ASSIGNED]
     try:
-        time.sleep(4)
+        about = [kafka, stack.group(f"consume-{language}"), stack.name, str(READY_TIMEOUT_S)]
+        done = subprocess.run([*wait, *about], timeout=2 * READY_TIMEOUT_S, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr + text_of(log)
         assert process.poll() is None, f"ended with {process.returncode}:\n{text_of(log)}"
         end(process, log)
     finally:
