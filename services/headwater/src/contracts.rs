@@ -1,5 +1,6 @@
 //! `headwater contracts`: what a contract of one's own imports, and topics for any program that produces and consumes.
 
+use std::io::{Write, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use headwater_event_log::{EventLog, SchemaRegistry, TopicSpec};
 use headwater_ingest::{MadeTopic, make_topic};
 use headwater_serving::Settings;
 
+use crate::commands::explain::unless_nobody_reads;
 use crate::commands::quantities::duration;
 use crate::roles::topic_spec;
 use crate::{outside, settings};
@@ -47,11 +49,11 @@ pub(crate) fn register_arguments(command: Command) -> Command {
 
 /// Runs the command that was given.
 pub(crate) async fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    match matches.subcommand() {
+    unless_nobody_reads(match matches.subcommand() {
         Some(("register", matches)) => register(matches).await,
         Some((_, matches)) => export(matches),
         None => unreachable!("clap asks for a command"),
-    }
+    })
 }
 
 /// Makes the topic and registers the schema, where they are missing.
@@ -78,7 +80,8 @@ async fn register(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let timeout = *matches.get_one::<Duration>("timeout").context("it has a default")?;
     let outside = || format!("the topic {} (kafka.brokers, registry.url say where)", spec.name);
     let made = make(stream, &spec, &settings, timeout).await.with_context(outside)?;
-    println!("{}: {} partitions, schema {} of {}-value", spec.name, made.partitions, made.schema_id, spec.name);
+    let MadeTopic { partitions, schema_id } = made;
+    writeln!(stdout(), "{0}: {partitions} partitions, schema {schema_id} of {0}-value", spec.name)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -125,7 +128,7 @@ fn export(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         let parent = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
         std::fs::write(&path, text).with_context(|| format!("{} cannot be written", path.display()))?;
-        println!("{}", path.display());
+        writeln!(stdout(), "{}", path.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -58,6 +58,23 @@ async fn wrong_settings_stop_the_start_and_are_all_named_at_once() {
 }
 
 #[tokio::test]
+async fn settings_are_told_beside_other_programs_variables_and_to_nobody() {
+    let mut others = command(&["settings"]);
+    let names = ["HEADWATER_TOKEN", "HEADWATER_SCALA_HOME", "HEADWATER_JAVA_OPTS"];
+    others.envs(names.map(|name| (name, "x"))).env("HEADWATER_KAFKA_LINGER_MS", "7");
+    let output = run(others).await;
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && said.contains("HEADWATER_KAFKA_LINGER_MS"), "{said}");
+    // As `headwater settings | head -1` does: one line, and then nobody reads.
+    for json in [&["settings", "--json"][..], &["settings"]] {
+        let mut child = command(json).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_named_with_its_setting() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

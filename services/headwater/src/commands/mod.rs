@@ -6,7 +6,7 @@ pub(crate) mod cache;
 mod columns;
 mod connection;
 mod console;
-mod explain;
+pub(crate) mod explain;
 pub(crate) mod generate;
 mod interrupt;
 mod proto_json;
