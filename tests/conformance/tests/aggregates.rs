@@ -9,7 +9,7 @@ use std::fs;
 use headwater_domain::format_units;
 use serde_json::{Value as Json, json};
 use support::platform::Platform;
-use support::{Language, PARTITIONS, Topic, shipped, until};
+use support::{Language, PARTITIONS, Topic, counts, shipped, until};
 
 /// Lines of a file that is published through the platform itself.
 const PUBLISHED: usize = 60;
@@ -47,15 +47,14 @@ fn the_platform_counts_what_consumers_of_every_language_count() {
         });
         for (consumer, group) in groups {
             let summary = group.join().unwrap();
-            println!("{}: {summary}", consumer.name());
             assert_eq!((&summary["counted"], &summary["skipped"]), (&json!(1260), &json!({"BAD_FRAME": 1})));
             assert_eq!(sums(&summary), read.sums, "{}", consumer.name());
+            println!("{}: {}", consumer.name(), counts(&summary));
         }
     });
     // And nothing more has come meanwhile.
-    let counted = platform.sums(&read.sums);
-    println!("platform: {}", json!(counted));
-    assert_eq!(counted, read.sums);
+    assert_eq!(platform.sums(&read.sums), read.sums);
+    println!("platform: account_total of {} accounts, as the topic's", read.sums.len());
 }
 
 #[test]
@@ -76,7 +75,7 @@ fn a_group_of_several_languages_counts_what_one_alone_counts() {
     let mut counted = 0;
     for (language, member) in members {
         let summary = member.stop();
-        println!("{}: {summary}", language.name());
+        println!("{}: {} counted", language.name(), summary["counted"]);
         let own = summary["counted"].as_u64().unwrap();
         assert!(own > 0, "{} had nothing to count", language.name());
         counted += own;

@@ -15,7 +15,7 @@ use headwater_testkit::{POSTGRES, require, tools_dir, unique};
 use serde_json::{Value as Json, json};
 use support::newer::{Newer, copy};
 use support::platform::{EVENT, Platform, named, serve};
-use support::{Language, Topic, evolution, shipped};
+use support::{Language, Topic, counts, evolution, shipped};
 
 /// How long the platform may take to see at its start that it cannot go on.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -63,10 +63,14 @@ fn old_and_new_programs_run_together() {
     let count = all.to_string();
     let until = ["--count", &count, "--idle-exit", "20"];
     let holds = |who: &str, summary: &Json, newer_fields: u64| {
-        println!("{who}: {summary}");
-        assert_eq!((&summary["counted"], &summary["newer_fields"]), (&json!(all), &json!(newer_fields)), "{who}");
+        assert_eq!(
+            (&summary["counted"], &summary["newer_fields"]),
+            (&json!(all), &json!(newer_fields)),
+            "{who}: {summary}"
+        );
         let sums: BTreeMap<String, Json> = serde_json::from_value(summary["sums"].clone()).unwrap();
         assert_eq!(sums, read.sums, "{who}");
+        println!("{who}: {}", counts(summary));
     };
     for language in Language::ALL {
         // To the old ones the field is one that they do not know, to the new ones it is not.

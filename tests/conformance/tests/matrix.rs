@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
-use support::{Language, PARTITIONS, Topic};
+use support::{Language, PARTITIONS, Topic, counts};
 
 const TRANSACTIONS: u64 = 1000;
 const ACCOUNTS: usize = 20;
@@ -32,13 +32,13 @@ fn row(producer: Language) {
         });
         for (consumer, cell) in cells {
             let summary = cell.join().unwrap();
-            println!("{} to {}: {summary}", producer.name(), consumer.name());
-            assert_eq!(summary["records"], json!(1002), "{}", consumer.name());
-            assert_eq!(summary["counted"], json!(1001), "{}", consumer.name());
-            assert_eq!(summary["skipped"], json!({"BAD_FRAME": 1}), "{}", consumer.name());
-            assert_eq!(summary["newer_fields"], json!(1), "{}", consumer.name());
+            assert_eq!(summary["records"], json!(1002), "{}: {summary}", consumer.name());
+            assert_eq!(summary["counted"], json!(1001), "{}: {summary}", consumer.name());
+            assert_eq!(summary["skipped"], json!({"BAD_FRAME": 1}), "{}: {summary}", consumer.name());
+            assert_eq!(summary["newer_fields"], json!(1), "{}: {summary}", consumer.name());
             let sums: BTreeMap<String, Json> = serde_json::from_value(summary["sums"].clone()).unwrap();
             assert_eq!(sums, read.sums, "{}", consumer.name());
+            println!("{} to {}: {}", producer.name(), consumer.name(), counts(&summary));
         }
     });
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use headwater_domain::format_units;
 use rusqlite::Connection;
 use serde_json::{Value as Json, json};
-use support::{Language, Topic};
+use support::{Language, Topic, counts};
 
 /// What is there at the start, so that the first members are in the middle of it.
 const BACKLOG: &str = "4000";
@@ -62,10 +62,10 @@ fn members_of_several_languages_share_a_state_and_survive_kills() {
     members[0].until("the end of every partition", |_| State::read(&file).next >= read.end);
     for (language, member) in Language::ALL.into_iter().zip(members) {
         let summary = member.stop();
-        println!("{}: {summary}", language.name());
-        assert_eq!(summary["skipped"], json!({}), "{}", language.name());
+        assert_eq!(summary["skipped"], json!({}), "{}: {summary}", language.name());
         let sums: BTreeMap<String, Json> = serde_json::from_value(summary["sums"].clone()).unwrap();
         assert_eq!(sums, read.sums, "{}", language.name());
+        println!("{}: {}", language.name(), counts(&summary));
     }
     let state = State::read(&file);
     assert_eq!((state.records, state.next), (read.transactions as i64, read.end));

@@ -53,6 +53,15 @@ pub(crate) fn evolution(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("evolution").join(name)
 }
 
+/// The counts of a summary, for whoever reads the test's output.
+pub(crate) fn counts(summary: &Json) -> Json {
+    let mut counts = summary.clone();
+    if let Some(accounts) = summary["sums"].as_object().map(serde_json::Map::len) {
+        counts["sums"] = json!(format!("of {accounts} accounts, as the topic's"));
+    }
+    counts
+}
+
 /// Looks until there is an answer.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();

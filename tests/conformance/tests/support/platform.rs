@@ -39,6 +39,10 @@ pub(crate) fn named(contracts: &Path, topic: &str) -> TempDir {
 /// `headwater serve` with these roles on the shared servers, under names that no other test has.
 pub(crate) fn serve(roles: &str, contracts: &Path, postgres: &str) -> Command {
     let mut command = Command::new(headwater());
+    // None of the settings that the test's own environment has.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HEADWATER_")) {
+        command.env_remove(name);
+    }
     command
         .args(["serve", "--role", roles, "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
         .args(["--contracts".as_ref(), contracts.as_os_str()])
