@@ -95,7 +95,7 @@ capabilities:
 {{- fail (printf "settings: %s: holds %s, and everyone who may read the ConfigMap would see it; put it into a Secret, and name that under secretSettings" $name .) -}}
 {{- end -}}
 {{- end -}}
-{{- with include "headwater.secretIn" .Values.config -}}
+{{- with include "headwater.secretIn" (.Values.config | default "") -}}
 {{- fail (printf "config: holds %s, and everyone who may read the ConfigMap would see it; put it into a Secret, and name that under secretSettings" .) -}}
 {{- end -}}
 {{- range $name, $ := .Values.secretSettings -}}
