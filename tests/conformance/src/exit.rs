@@ -47,6 +47,11 @@ impl Failed {
         Self::Kafka { broker: broker.to_owned(), error: error.to_string() }
     }
 
+    pub(crate) fn no_subject(registry: &str, subject: &str) -> Self {
+        let error = format!("it has no subject {subject}: `headwater contracts register` makes it");
+        Self::Registry { registry: registry.to_owned(), error }
+    }
+
     pub(crate) fn registry(registry: &str, error: &RegistryError) -> Self {
         Self::Registry { registry: registry.to_owned(), error: error.to_string() }
     }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use headwater_event_log::SchemaRegistry;
 use headwater_event_log::registry::ConfluentRegistry;
 use rdkafka::Message;
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -119,9 +120,15 @@ pub fn run(args: &Args, runtime: &Handle) -> Result<u8, Failed> {
     let stream = contract(args.contracts.as_deref()).map_err(Failed::Input)?;
     let registry = ConfluentRegistry::new(&args.schema_registry, Duration::from_secs(args.timeout))
         .map_err(|error| Failed::registry(&args.schema_registry, &error))?;
+    // What is away should be told now, and not at the first record.
+    let subject = format!("{}-value", args.topic);
+    let latest = runtime.block_on(registry.latest(&subject));
+    let latest = latest.map_err(|error| Failed::registry(&args.schema_registry, &error))?;
+    latest.ok_or_else(|| Failed::no_subject(&args.schema_registry, &subject))?;
     let mut reader = Reader { stream: &stream, registry, address: &args.schema_registry, schemas: HashMap::new() };
     let state = args.state.as_ref().map(|path| State::open(path, &args.group, &args.topic)).transpose()?.map(Arc::new);
     let member = Group::join(args, state.clone()).map_err(|error| kafka(args, &error))?;
+    see_topic(args, &member)?;
     let mut tally = Tally::default();
     let ended = consume(args, runtime, &stop, &member, &mut reader, state.as_deref(), &mut tally)
         .and_then(|()| member.context().commit(&member, CommitMode::Sync));
@@ -162,14 +169,14 @@ fn consume(
 ) -> Result<(), Failed> {
     let (began, timeout) = (Instant::now(), Duration::from_secs(args.timeout));
     let idle_max = args.idle_exit.map(Duration::from_secs_f64);
-    let (mut last, mut committed) = (None, Instant::now());
+    let (mut last, mut answered, mut committed) = (None, began, began);
     let group = member.context();
     while !stop.load(Ordering::Acquire) {
         let left = args.count.map_or(BATCH_RECORDS_MAX, |count| count.saturating_sub(tally.records));
         if left == 0 {
             break;
         }
-        let records = poll(args, member, left.min(BATCH_RECORDS_MAX), tally.records > 0 || began.elapsed() <= timeout)?;
+        let records = poll(args, member, left.min(BATCH_RECORDS_MAX))?;
         group.take_failure()?;
         if committed.elapsed() > COMMIT_EVERY {
             committed = Instant::now();
@@ -181,9 +188,15 @@ fn consume(
             if idle_max.is_some_and(|idle| since.elapsed() >= idle) {
                 break;
             }
+            // The client waits for a lost broker for ever: ask it something, now and then, that has an end.
+            if answered.elapsed() > timeout {
+                see_topic(args, member)?;
+                answered = Instant::now();
+            }
             continue;
         }
-        last = Some(Instant::now());
+        answered = Instant::now();
+        last = Some(answered);
         let batch = Batch::read(&records, &group.positions(), |value| runtime.block_on(reader.read(value)))?;
         match state {
             Some(state) => match state.add(&batch.added, &batch.moves)? {
@@ -202,7 +215,7 @@ fn consume(
 }
 
 /// The next records, none where there are none yet.
-fn poll<'a>(args: &Args, member: &'a Member, max: u64, patient: bool) -> Result<Vec<BorrowedMessage<'a>>, Failed> {
+fn poll<'a>(args: &Args, member: &'a Member, max: u64) -> Result<Vec<BorrowedMessage<'a>>, Failed> {
     let mut records = Vec::new();
     let mut wait = POLL;
     while (records.len() as u64) < max {
@@ -221,13 +234,24 @@ fn poll<'a>(args: &Args, member: &'a Member, max: u64, patient: bool) -> Result<
                 let path = args.state.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
                 return Err(Failed::State { path, error });
             }
-            // librdkafka goes on by itself; a broker that stays away ends the wait.
-            Some(Err(KafkaError::MessageConsumption(code)))
-                if code != RDKafkaErrorCode::UnknownTopicOrPartition && patient => {}
+            // librdkafka goes on by itself; a broker that stays away is found by asking.
+            Some(Err(KafkaError::MessageConsumption(code))) if code != RDKafkaErrorCode::UnknownTopicOrPartition => {
+                break;
+            }
             Some(Err(error)) => return Err(kafka(args, &error)),
         }
     }
     Ok(records)
+}
+
+/// Whether the broker answers, and has the topic.
+fn see_topic(args: &Args, member: &Member) -> Result<(), Failed> {
+    let seen = member.fetch_metadata(Some(&args.topic), Duration::from_secs(args.timeout));
+    let seen = seen.map_err(|error| kafka(args, &error))?;
+    match seen.topics().first().and_then(|topic| topic.error()) {
+        Some(error) => Err(kafka(args, &KafkaError::MetadataFetch(error.into()))),
+        None => Ok(()),
+    }
 }
 
 fn kafka(args: &Args, error: &KafkaError) -> Failed {

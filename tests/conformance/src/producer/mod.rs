@@ -72,9 +72,7 @@ pub async fn run(args: &Args) -> Result<u8, Failed> {
     let subject = format!("{}-value", args.topic);
     let latest = registry.latest(&subject).await;
     let latest = latest.map_err(|error| Failed::registry(&args.schema_registry, &error))?;
-    let latest = latest.ok_or_else(|| {
-        registry_failed(format!("it has no subject {subject}: `headwater contracts register` makes it"))
-    })?;
+    let latest = latest.ok_or_else(|| Failed::no_subject(&args.schema_registry, &subject))?;
     let message = &stream.schema.message;
     let indexes = indexes_of(&latest.schema.text, message)
         .ok_or_else(|| registry_failed(format!("{subject} (schema {}) has no message {message}", latest.id)))?;

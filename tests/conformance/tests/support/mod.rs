@@ -37,7 +37,7 @@ const REGISTRY_MAX: Duration = Duration::from_secs(10);
 /// How long a record may take to come.
 const RECORD_MAX: Duration = Duration::from_secs(10);
 /// How long something that is awaited may take: a start, a group that misses a member, an end.
-const AWAITED_MAX: Duration = Duration::from_secs(60);
+pub(crate) const AWAITED_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at something that is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// When a producer that nobody stops ends by itself, in seconds.
