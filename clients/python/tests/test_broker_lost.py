@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from test_state import sums, wait_for
 from headwater.transactions import consumer
 from headwater.transactions.consumer import TransactionConsumer
 from headwater.transactions.failure import Failure
+from headwater.transactions.kafka import bounded
 
 # A group is left only once nobody has answered for so long.
 SHORT_SESSION = ("-X", "session.timeout.ms=1500", "-X", "heartbeat.interval.ms=300")
@@ -93,7 +95,7 @@ def test_a_consumer_without_state_says_that_kafka_does_not_know(
 ) -> None:
     assert stream.produce("--count", "50", "--quiet").returncode == 0
     monkeypatch.setattr(consumer, "_COMMIT_EVERY_S", 1e9)
-    made = TransactionConsumer(through.broker, through.registry, through.topic, f"{through.topic}-sums")
+    made = TransactionConsumer(through.broker, through.registry, through.topic, f"{through.topic}-sums", timeout_s=3)
     while made.tally.counted < 50:
         made.step()
     proxy.cut()
@@ -123,3 +125,14 @@ def test_a_consumer_counts_each_record_once_where_it_comes_back(
     expected = json.loads(summary.read_text())
     assert sum(count for _, count in sums(state).values()) == expected["counted"] == 3500
     assert {account: f"{cents / 100:.2f}" for account, (cents, _) in sums(state).items()} == expected["sums"]
+
+
+def test_what_waits_for_ever_is_left_behind() -> None:
+    never = threading.Event()
+    try:
+        assert not bounded(never.wait, 0.05)
+    finally:
+        never.set()
+    assert bounded(never.wait, 30)
+    with pytest.raises(ZeroDivisionError):
+        bounded(lambda: 1 // 0, 30)

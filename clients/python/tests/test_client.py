@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,30 +20,53 @@ from headwater.client import Client
 from headwater.error_details import CallError
 from headwater.ingest.v1.ingest_pb2 import ListStreamsRequest, PublishRequest
 from headwater.rebuild.v1.rebuild_pb2 import ListRebuildsRequest
-from headwater.stats.v1.stats_pb2 import ListStatsRequest, StatQuery, SubscribeStatsRequest
+from headwater.stats.v1.stats_pb2 import GetStatsRequest, ListStatsRequest, StatQuery, SubscribeStatsRequest
 
 PYTHON = Path(__file__).resolve().parent.parent
 BINARY = Path(os.environ.get("HEADWATER_TEST_BIN", PYTHON.parents[1] / "target" / "debug" / "headwater"))
+PLATFORM_MAX_S = 120
 TOKEN = "a-token-of-this-test"  # noqa: S105
 
 
 @contextmanager
-def platform(*flags: str) -> Iterator[str]:
+def platform(token: str | None = None) -> Iterator[str]:
     """Where a platform of this run answers."""
     if not BINARY.is_file():
         pytest.fail(f"{BINARY} is missing: run `cargo build -p headwater` / `make test`")
     command = [str(BINARY), "dev", "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--rate", "0"]
+    flags = ["--auth-token", token] if token else []
     process = subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    watchdog = threading.Timer(PLATFORM_MAX_S, process.kill)
+    watchdog.start()
     try:
         for line in process.stdout or ():
             if found := re.search(r"grpc=(\S+:\d+)", re.sub(r"\x1b\[[\d;]*m", "", line)):
+                # Read on: a full pipe would stop it.
+                threading.Thread(target=process.stdout.read if process.stdout else None, daemon=True).start()
+                wait_until_ready(f"http://{found[1]}", token)
                 yield f"http://{found[1]}"
                 break
         else:
             pytest.fail("headwater dev ended before it listened")
     finally:
+        watchdog.cancel()
         process.kill()
         process.wait()
+
+
+def wait_until_ready(endpoint: str, token: str | None) -> None:
+    """Until a processor has begun: it listens before."""
+    deadline = time.monotonic() + PLATFORM_MAX_S
+    with Client(ConnectOptions(endpoint, token=token)) as client:
+        while True:
+            try:
+                client.stats.get_stats(
+                    GetStatsRequest(queries=[StatQuery(stream="transactions", stat="account_total")])
+                )
+                break
+            except CallError as error:
+                if error.reason != "NOT_READY" or time.monotonic() > deadline:
+                    raise
 
 
 @pytest.fixture(scope="module")
@@ -80,12 +105,15 @@ def test_samples_run(endpoint: str, name: str, said: str) -> None:
 def test_the_sample_that_follows_sees_a_change(endpoint: str) -> None:
     command = [sys.executable, str(PYTHON / "samples" / "subscribe.py"), endpoint]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as following:
+        watchdog = threading.Timer(30, following.kill)
+        watchdog.start()
         try:
             assert following.stdout
             assert "ACC-0001" in following.stdout.readline()
             sample("ingest", endpoint)
             rest, _ = following.communicate(timeout=30)
         finally:
+            watchdog.cancel()
             following.kill()
         assert following.returncode == 0
         assert "ACC-0001" in rest
@@ -115,7 +143,7 @@ async def test_aio_calls_and_streams(endpoint: str) -> None:
         assert (await client.rebuild.list_rebuilds(ListRebuildsRequest())) is not None
         assert (await client.ingest.list_streams(ListStreamsRequest())).streams
         queries = [StatQuery(stream="transactions", stat="account_total", by="ACC-0001")]
-        async for answer in client.stats.subscribe_stats(SubscribeStatsRequest(queries=queries)):
+        async for answer in client.stats.subscribe_stats(SubscribeStatsRequest(queries=queries), timeout_s=30):
             assert answer.results
             break
         with pytest.raises(CallError) as refused:
@@ -124,7 +152,7 @@ async def test_aio_calls_and_streams(endpoint: str) -> None:
 
 
 async def test_a_platform_with_a_token_takes_that_alone() -> None:
-    with platform("--auth-token", TOKEN) as endpoint:
+    with platform(TOKEN) as endpoint:
         queries = [StatQuery(stream="transactions", stat="account_total", by="ACC-0001")]
         following = SubscribeStatsRequest(queries=queries)
         for wrong in (None, TOKEN + "x"):
@@ -136,13 +164,13 @@ async def test_a_platform_with_a_token_takes_that_alone() -> None:
                     "UNAUTHENTICATED",
                 )
                 with pytest.raises(CallError) as refused:
-                    next(client.stats.subscribe_stats(following))
+                    next(client.stats.subscribe_stats(following, timeout_s=30))
                 assert refused.value.code == grpc.StatusCode.UNAUTHENTICATED
         with Client(ConnectOptions(endpoint, token=TOKEN)) as client:
             client.cache.get(GetRequest(key=b"k"))
-            assert next(client.stats.subscribe_stats(following)).results
+            assert next(client.stats.subscribe_stats(following, timeout_s=30)).results
         async with AioClient(ConnectOptions(endpoint, token=TOKEN)) as aio:
             await aio.cache.get(GetRequest(key=b"k"))
-            async for answer in aio.stats.subscribe_stats(following):
+            async for answer in aio.stats.subscribe_stats(following, timeout_s=30):
                 assert answer.results
                 break

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from test_state import sums
 
 from headwater.transactions.made_up import made_up
 
+RUN_MAX_S = 60
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
@@ -26,9 +28,13 @@ def running(name: str, *arguments: str, stdin: int | None = None) -> Iterator[su
     with subprocess.Popen(
         command, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
     ) as process:
+        # Ends what waits for a line that does not come.
+        watchdog = threading.Timer(RUN_MAX_S, process.kill)
+        watchdog.start()
         try:
             yield process
         finally:
+            watchdog.cancel()
             process.kill()
 
 
@@ -74,8 +80,7 @@ def test_a_producer_that_waits_for_a_line_is_stopped(stream: Stream, tmp_path: P
     assert len(stream.read()) == summed["sent"] <= 1
 
 
-@SIGNALS
-@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize(("number", "with_state"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
 def test_a_stopped_consumer_goes_on_where_it_was(
     stream: Stream, tmp_path: Path, number: signal.Signals, with_state: bool
 ) -> None:

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from headwater.transactions.failure import Failure
+from headwater.transactions.kafka import bounded
 from headwater.transactions.state import State
 
 _MARK = "state:"
@@ -58,7 +60,14 @@ class Assignment:
             if asynchronous:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
             else:
-                self._consumer.commit(offsets=offsets, asynchronous=False)
+                commit = partial(self._consumer.commit, offsets=offsets, asynchronous=False)
+                if not bounded(commit, self._timeout_s) and self._state is None:
+                    self.fail(
+                        Failure(
+                            f"the offsets of '{self._topic}' could not be committed: the broker does not answer,"
+                            f" waited for {self._timeout_s:g} s"
+                        )
+                    )
         except KafkaException as error:
             if self._state is None and not asynchronous and error.args[0].code() not in _TAKEN_OVER:
                 self.fail(Failure(f"the offsets of '{self._topic}' could not be committed: {error.args[0].str()}"))

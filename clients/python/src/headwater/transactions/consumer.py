@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from headwater.event.v1.transaction_pb2 import Transaction
 from headwater.transactions.assignment import Assignment
 from headwater.transactions.failure import Failure, WrongUsage
-from headwater.transactions.kafka import Settings, away, see_topic, settings
+from headwater.transactions.kafka import Settings, away, bounded, see_topic, settings
 from headwater.transactions.reader import PREFIX_BYTES, FrameReader, UncountableError, newer_fields, why
 from headwater.transactions.registry import Registry
 from headwater.transactions.rules import RuleBrokenError, checked_cents
@@ -114,9 +114,10 @@ class TransactionConsumer:
         return self._assignment.assigned_at
 
     def close(self) -> None:
-        """Commits what was counted and leaves the group."""
+        """Commits what was counted and leaves the group, each within the timeout."""
         self._assignment.commit(asynchronous=False)
-        self._consumer.close()
+        # Where nobody answers the group misses this member by itself.
+        bounded(self._consumer.close, self._timeout_s)
 
     def raise_failure(self) -> None:
         """Raises where Kafka does not know what was counted, which is counted again then."""

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from types import FrameType
 from typing import TypeVar
@@ -67,6 +67,25 @@ def away(broker: str, timeout_s: float, error: KafkaError | None) -> Failure:
     )
 
 
+def bounded(call: Callable[[], object], timeout_s: float) -> bool:
+    """Whether a call has ended in time; raises what it raised. Those of the client may wait for a broker for ever."""
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - raised again below
+            raised.append(error)
+
+    # It does not keep the program from ending.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(timeout_s)
+    if raised:
+        raise raised[0]
+    return not thread.is_alive()
+
+
 class StoppedError(Exception):
     """Ctrl-C or SIGTERM came while something was waited for that may never come."""
 
@@ -92,8 +111,11 @@ class StopSignal:
     def cutting(self, items: Iterator[T]) -> Iterator[T]:
         """The items until the signal, which does not wait for the next: it may be a line that nobody writes."""
         with suppress(StopIteration, StoppedError):
-            while not self.stopped:
+            while True:
+                # First, so that a signal comes either before it is looked for or while it cuts off.
                 self._interrupts = True
+                if self.stopped:
+                    break
                 item = next(items)
                 self._interrupts = False
                 yield item
