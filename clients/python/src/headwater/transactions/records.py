@@ -1,6 +1,4 @@
-"""Transactions out of a file: CSV or NDJSON. Fields are found by the message's descriptor, so that one which the
-contract gains needs nothing new here.
-"""
+"""Transactions out of a file: CSV or NDJSON."""
 
 import csv
 import json
@@ -8,19 +6,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
-from google.protobuf import json_format
 from google.protobuf.descriptor import FieldDescriptor
 
 from headwater.event.v1.transaction_pb2 import Transaction
 from headwater.transactions.failure import WrongUsage
+from headwater.transactions.fields import FIELDS, Number, RefusedError, names, transaction_of
 from headwater.transactions.rules import RuleBrokenError, checked_cents
 
-LINE_CHARS_MAX = 1 << 20
-_FIELDS = {name: field for field in Transaction.DESCRIPTOR.fields for name in (field.name, field.json_name)}
-_NUMBERS = (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_FLOAT)
+LINE_BYTES_MAX = 1 << 20
 _REQUIRED_HEADER = ("transaction_id", "account_number", "transaction_datetime", "amount")
+_BLANK = " \t\r\n"
+# What a row holds, or why it cannot be read.
+_Row = list[tuple[str, object]] | RefusedError
 
 
 class BadLineError(ValueError):
@@ -33,129 +32,167 @@ class BadLineError(ValueError):
 def read(name: str) -> Iterator[Transaction | BadLineError]:
     """The file's transactions in order, and what is wrong with the lines that are none. `-` is stdin, as NDJSON."""
     with _opened(name) as stream:
-        lines = _csv_lines(stream, name) if name.lower().endswith(".csv") else _json_lines(stream)
-        try:
-            for line, found in lines:
-                yield _checked(line, found)
-        except UnicodeDecodeError as error:
-            raise WrongUsage(f"--input {name}: is not UTF-8: {error.reason}") from error
+        rows = _csv_rows(stream, name) if name.lower().endswith(".csv") else _json_rows(stream)
+        for line, row in rows:
+            yield _transaction(line, row)
 
 
-def _checked(line: int, found: Transaction | str) -> Transaction | BadLineError:
-    if isinstance(found, str):
-        return BadLineError(line, found)
+def _transaction(line: int, row: _Row) -> Transaction | BadLineError:
     try:
+        if isinstance(row, RefusedError):
+            raise row
+        found = transaction_of(row)
         checked_cents(found)
-    except RuleBrokenError as error:
+    except (RefusedError, RuleBrokenError) as error:
         return BadLineError(line, str(error))
     return found
 
 
 @contextmanager
-def _opened(name: str) -> Iterator[IO[str]]:
+def _opened(name: str) -> Iterator[IO[bytes]]:
     if name == "-":
-        yield sys.stdin
+        yield sys.stdin.buffer
         return
     try:
         # Closed below: what its reader raises is not an error of opening.
-        stream = Path(name).open(encoding="utf-8-sig", errors="surrogateescape", newline="")  # noqa: SIM115
+        stream = Path(name).open("rb")  # noqa: SIM115
     except OSError as error:
         raise WrongUsage(f"--input {name}: cannot be read: {error.strerror}") from error
     with stream:
         yield stream
 
 
-def _json_lines(stream: IO[str]) -> Iterator[tuple[int, Transaction | str]]:
-    number = 0
-    while line := stream.readline(LINE_CHARS_MAX + 1):
-        number += 1
-        if len(line) > LINE_CHARS_MAX:
-            while line and not line.endswith("\n"):
-                line = stream.readline(LINE_CHARS_MAX)
-            yield number, f"has more than {LINE_CHARS_MAX} characters"
-        elif line.strip():
-            yield number, _of_json(line)
+def _lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """With their ends. Of one that is too long more than LINE_BYTES_MAX is left."""
+    mark = b"\xef\xbb\xbf"
+    while line := stream.readline(LINE_BYTES_MAX + 2):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = stream.readline(LINE_BYTES_MAX)
+        yield line.removeprefix(mark)
+        mark = b""
 
 
-def _of_json(line: str) -> Transaction | str:
+def _text(line: bytes) -> str:
+    if len(line.removesuffix(b"\n")) > LINE_BYTES_MAX:
+        raise RefusedError(f"is longer than {LINE_BYTES_MAX} bytes")
     try:
-        value = json.loads(line)
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise RefusedError(f"is not UTF-8: {error.reason}") from error
+
+
+class _Object(dict[str, object]):
+    """Keeps a name that is there twice."""
+
+    def __init__(self, members: list[tuple[str, object]]) -> None:
+        super().__init__(members)
+        self.members = members
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"it has no {name}")
+
+
+_JSON = json.JSONDecoder(
+    object_pairs_hook=_Object, parse_int=Number, parse_float=Number, parse_constant=_no_constant
+)
+
+
+def _json_rows(stream: IO[bytes]) -> Iterator[tuple[int, _Row]]:
+    for number, line in enumerate(_lines(stream), 1):
+        if line.strip(_BLANK.encode()):
+            try:
+                yield number, _json_row(_text(line))
+            except RefusedError as error:
+                yield number, error
+
+
+def _json_row(line: str) -> _Row:
+    try:
+        value = _JSON.decode(line)
     except (ValueError, RecursionError) as error:
-        return f"is not JSON: {getattr(error, 'msg', error)}"
-    if not isinstance(value, dict):
-        return "is not a JSON object: write one transaction a line"
-    return _of_fields(value)
+        raise RefusedError(f"is not JSON: {getattr(error, 'msg', error)}") from error
+    if not isinstance(value, _Object):
+        raise RefusedError("is not a JSON object: write one transaction a line")
+    return value.members
 
 
-def _of_fields(value: dict[str, object]) -> Transaction | str:
-    unknown = [name for name in value if name not in _FIELDS]
-    if unknown:
-        return f"{', '.join(unknown)}: the contract has no such field; it has {_names()}"
+def _csv_rows(stream: IO[bytes], name: str) -> Iterator[tuple[int, _Row]]:
+    records = _csv_records(stream)
+    number, header = next(records, (1, []))
     try:
-        return json_format.ParseDict(value, Transaction(), max_recursion_depth=20)
-    except (json_format.ParseError, ValueError, TypeError, OverflowError) as error:
-        # Which field it is, where the library does not say so first.
-        for name, part in value.items():
-            try:
-                json_format.ParseDict({name: part}, Transaction())
-            except (json_format.ParseError, ValueError, TypeError, OverflowError):
-                return f"{_FIELDS[name].name}: {part!r} is not valid: {error}"
-        return f"is no transaction: {error}"
-
-
-def _csv_lines(stream: IO[str], name: str) -> Iterator[tuple[int, Transaction | str]]:
-    csv.field_size_limit(LINE_CHARS_MAX)
-    rows = csv.reader(stream, strict=True)
-    header = next(rows, None)
-    if not header:
-        raise WrongUsage(f"--input {name}: line 1: the header is missing; name the columns after {_names()}")
-    for column in header:
-        if column not in _FIELDS or header.count(column) > 1:
-            problem = "twice" if column in _FIELDS else f"the contract has no such field; it has {_names()}"
-            raise WrongUsage(f"--input {name}: line 1: column '{column}': {problem}")
-    # A field's two spellings are one column.
-    numbers = [_FIELDS[column].number for column in header]
-    if len(set(numbers)) < len(numbers):
-        raise WrongUsage(f"--input {name}: line 1: a field is named by two columns")
-    for field in _REQUIRED_HEADER:
-        if _FIELDS[field].number not in numbers:
-            raise WrongUsage(f"--input {name}: line 1: {field}: the column is missing")
-    while True:
-        # A row may span lines within quotes: it is named by its first.
-        number = rows.line_num + 1
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            yield number, f"is not CSV: {error}"
-            continue
-        if row is None:
-            return
-        if row:
-            yield number, _of_row(header, row)
-
-
-def _of_row(header: list[str], row: list[str]) -> Transaction | str:
-    if len(row) != len(header):
-        return f"has {len(row)} columns, the header has {len(header)}"
-    value: dict[str, object] = {}
-    for column, cell in zip(header, row, strict=True):
-        field = _FIELDS[column]
-        # An empty cell is an absent field.
-        if not cell:
-            continue
-        if field.cpp_type in _NUMBERS:
-            try:
-                value[column] = float(cell)
-            except ValueError:
-                return f"{field.name}: '{cell}' is not a number"
-        elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
-            value[column] = {"true": True, "false": False}.get(cell.lower(), cell)
+        if isinstance(header, RefusedError):
+            raise header
+        _check_header(header if number == 1 else [])
+    except RefusedError as error:
+        raise WrongUsage(f"--input {name}: line 1: {error}") from error
+    for number, cells in records:
+        if isinstance(cells, RefusedError):
+            yield number, cells
+        elif len(cells) != len(header):
+            yield number, RefusedError(f"has {len(cells)} columns, the header has {len(header)}")
         else:
-            value[column] = cell
-    if not any(_FIELDS[column].name == "amount" for column in value):
-        return "amount: is missing; give a number with at most two decimals"
-    return _of_fields(value)
+            yield number, _csv_row(header, cells)
 
 
-def _names() -> str:
-    return ", ".join(field.name for field in Transaction.DESCRIPTOR.fields)
+def _csv_records(stream: IO[bytes]) -> Iterator[tuple[int, list[str] | RefusedError]]:
+    """Cells by the number of the line that they begin on: within quotes they may span lines. Without blank lines."""
+    taken = b""
+
+    def texts() -> Iterator[str]:
+        nonlocal taken
+        for line in _lines(stream):
+            taken += line
+            yield line.decode(errors="surrogateescape")
+
+    csv.field_size_limit(LINE_BYTES_MAX)
+    rows = csv.reader(texts(), strict=True)
+    while True:
+        number, taken = rows.line_num + 1, b""
+        try:
+            cells: list[str] | RefusedError = next(rows, [])
+        except csv.Error as error:
+            cells = RefusedError(f"is not CSV: {error}")
+        if not taken:
+            return
+        try:
+            text = _text(taken)
+        except RefusedError as error:
+            yield number, error
+            continue
+        if not text.strip(_BLANK):
+            continue
+        # The library would take any count of them for the end.
+        if text.removesuffix("\n").endswith("\r\r"):
+            cells = RefusedError("is not CSV: there is a carriage return within a line")
+        yield number, cells
+
+
+def _check_header(header: list[str]) -> None:
+    if not header:
+        raise RefusedError(f"the header is missing; name the columns after {names()}")
+    columns: list[str] = []
+    for column in header:
+        if column not in FIELDS:
+            raise RefusedError(f"column '{column}': the contract has no such field; it has {names()}")
+        # A field's two spellings are one column.
+        if FIELDS[column].name in columns:
+            raise RefusedError(f"column '{column}': is there twice")
+        columns.append(FIELDS[column].name)
+    for field in _REQUIRED_HEADER:
+        if field not in columns:
+            raise RefusedError(f"{field}: the column is missing")
+
+
+def _csv_row(header: list[str], cells: list[str]) -> _Row:
+    row: list[tuple[str, object]] = []
+    for column, cell in zip(header, cells, strict=True):
+        field = FIELDS[column]
+        if cell:
+            truth = field.cpp_type == FieldDescriptor.CPPTYPE_BOOL and cell in ("true", "false")
+            row.append((column, cell == "true" if truth else cell))
+        # An empty cell is an absent field; but in a table an amount that nobody wrote is a mistake.
+        elif field.name == "amount":
+            return RefusedError("amount: is missing; give a number with at most two decimals")
+    return row
