@@ -149,6 +149,10 @@ fn collect_protos(root: &Path, folder: &Path, names: &mut Vec<String>) -> std::i
     entries.sort_by_key(std::fs::DirEntry::path);
     for entry in entries {
         let path: PathBuf = entry.path();
+        // Hidden ones are not the user's: Kubernetes keeps each file of a ConfigMap a second time, in `..data`.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         if path.is_dir() {
             collect_protos(root, &path, names)?;
         } else if path.extension().is_some_and(|extension| extension == "proto") {

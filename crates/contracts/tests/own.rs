@@ -16,6 +16,25 @@ fn load(text: &str) -> Result<Contracts, ContractErrors> {
 const HEAD: &str = "syntax = \"proto3\";\npackage acme;\nimport \"google/protobuf/timestamp.proto\";\n\
                     import \"buf/validate/validate.proto\";\nimport \"headwater/stream/v1/stream.proto\";\n";
 
+/// A dated folder, `..data` as a link to it, and each file as one through that.
+#[test]
+#[cfg(unix)]
+fn a_mounted_config_map_holds_each_file_once() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let dated = folder.path().join("..2026_11_21_17_00_00.1");
+    std::fs::create_dir(&dated).unwrap();
+    let text = format!(
+        "{HEAD}message Order {{ option (headwater.stream.v1.stream) = {{ name: \"orders\" id: \"id\" key: \"id\" time: \"at\" }}; \
+         string id = 1; google.protobuf.Timestamp at = 2; }}"
+    );
+    std::fs::write(dated.join("order.proto"), text).unwrap();
+    symlink("..2026_11_21_17_00_00.1", folder.path().join("..data")).unwrap();
+    symlink("..data/order.proto", folder.path().join("order.proto")).unwrap();
+    assert!(Contracts::with_path(folder.path()).unwrap().stream("orders").is_some());
+}
+
 #[test]
 fn every_kind_of_field_comes_back() {
     let contracts = load(&format!(
