@@ -62,13 +62,13 @@ def _opened(name: str) -> Iterator[IO[bytes]]:
         yield stream
 
 
-def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """With their ends. Of one that is too long more than LINE_BYTES_MAX is left."""
+def _lines(stream: IO[bytes], bytes_max: int = -1) -> Iterator[bytes]:
+    """With their ends. What is beyond a line's greatest length is left out."""
     mark = b"\xef\xbb\xbf"
-    while line := stream.readline(LINE_BYTES_MAX + 2):
+    while line := stream.readline(bytes_max):
         rest = line
         while rest and not rest.endswith(b"\n"):
-            rest = stream.readline(LINE_BYTES_MAX)
+            rest = stream.readline(bytes_max)
         yield line.removeprefix(mark)
         mark = b""
 
@@ -94,13 +94,11 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"it has no {name}")
 
 
-_JSON = json.JSONDecoder(
-    object_pairs_hook=_Object, parse_int=Number, parse_float=Number, parse_constant=_no_constant
-)
+_JSON = json.JSONDecoder(object_pairs_hook=_Object, parse_int=Number, parse_float=Number, parse_constant=_no_constant)
 
 
 def _json_rows(stream: IO[bytes]) -> Iterator[tuple[int, _Row]]:
-    for number, line in enumerate(_lines(stream), 1):
+    for number, line in enumerate(_lines(stream, LINE_BYTES_MAX + 2), 1):
         if line.strip(_BLANK.encode()):
             try:
                 yield number, _json_row(_text(line))
@@ -138,18 +136,19 @@ def _csv_rows(stream: IO[bytes], name: str) -> Iterator[tuple[int, _Row]]:
 
 def _csv_records(stream: IO[bytes]) -> Iterator[tuple[int, list[str] | RefusedError]]:
     """Cells by the number of the line that they begin on: within quotes they may span lines. Without blank lines."""
-    taken = b""
+    taken: list[bytes] = []
 
     def texts() -> Iterator[str]:
-        nonlocal taken
         for line in _lines(stream):
-            taken += line
+            taken.append(line)
             yield line.decode(errors="surrogateescape")
 
-    csv.field_size_limit(LINE_BYTES_MAX)
+    # A cell that is too long is read to its end: what is within its quotes is no row.
+    csv.field_size_limit(sys.maxsize)
     rows = csv.reader(texts(), strict=True)
     while True:
-        number, taken = rows.line_num + 1, b""
+        number = rows.line_num + 1
+        taken.clear()
         try:
             cells: list[str] | RefusedError = next(rows, [])
         except csv.Error as error:
@@ -157,7 +156,7 @@ def _csv_records(stream: IO[bytes]) -> Iterator[tuple[int, list[str] | RefusedEr
         if not taken:
             return
         try:
-            text = _text(taken)
+            text = _text(b"".join(taken))
         except RefusedError as error:
             yield number, error
             continue
