@@ -101,6 +101,30 @@ fn a_group_that_was_counted_with_another_file_is_refused_by_every_language() {
     }
 }
 
+#[test]
+fn an_offset_outside_the_log_is_told_by_every_language() {
+    let topic = Topic::make("outside");
+    Language::Rust.produce(&topic, &["--count", "100"]);
+    let folder = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for language in Language::ALL {
+            let (topic, folder) = (&topic, folder.path());
+            scope.spawn(move || {
+                let file = folder.join(language.name());
+                let group = format!("{}-{}", topic.name, language.name());
+                let options = ["--state", file.to_str().unwrap(), "--count", "100"];
+                let (code, said) = language.ends(topic, &group, &options);
+                assert_eq!(code, Some(0), "{}: {said}", language.name());
+                Connection::open(&file).unwrap().execute("UPDATE offsets SET next = next + 1000", ()).unwrap();
+                let (code, said) = language.ends(topic, &group, &options);
+                assert_eq!(code, Some(3), "{}: {said}", language.name());
+                assert!(said.contains("outside the log"), "{}: {said}", language.name());
+                assert_eq!(State::read(&file).records, 100);
+            });
+        }
+    });
+}
+
 impl State {
     fn read(file: &Path) -> Self {
         let db = Connection::open(file).unwrap();
