@@ -36,7 +36,12 @@ class TransactionsTest extends munit.FunSuite:
       framed(id, good.toByteArray ++ Array[Byte](74, 3, 'n', 'e', 'w'))
     )
     val state = Files.createTempDirectory("headwater-scala").resolve("state.db").toString
-    val read = Parts.consuming(topic, group(), "--count", "1009").end()
+    val members = group()
+    val (reading, halving) = (
+      Parts.consuming(topic, group(), "--count", "1009"),
+      Parts.consuming(topic, members, "--state", state, "--count", "400", "--quiet")
+    )
+    val read = reading.end()
     assertEquals(read.code, 0, read.err)
     assertEquals((figure(read, "records"), figure(read, "counted"), figure(read, "newer_fields")), (1009L, 1001L, 1L))
     assertEquals(
@@ -47,8 +52,7 @@ class TransactionsTest extends munit.FunSuite:
     assertEquals(read.out.linesIterator.count(_.matches("""\(ACC-\d{4}, -?\d+\.\d\d\)""")), 1001)
     assert(read.err.contains(s"skipped $topic["), read.err)
     // Two members of a group with one state, stopped and started again, come to the same sums.
-    val members = group()
-    val half = Parts.consuming(topic, members, "--state", state, "--count", "400", "--quiet").end()
+    val half = halving.end()
     assertEquals((half.code, figure(half, "records")), (0, 400L), half.err)
     val pair = List.fill(2)(Parts.consuming(topic, members, "--state", state, "--idle-exit", "4", "--quiet"))
     val ended = pair.map(_.end())
