@@ -31,7 +31,7 @@ fn a_broker_a_registry_a_topic_or_a_subject_that_is_away_is_named() {
             scope.spawn(move || {
                 for [broker, registry, topic, named] in cases {
                     let mut command = Command::new(language.program(program));
-                    command.args(["-b", broker, "-s", registry, "-t", topic, "--timeout", "2"]).stdin(Stdio::null());
+                    command.args(["-b", broker, "-s", registry, "-t", topic, "--timeout", "5"]).stdin(Stdio::null());
                     if program == PROGRAMS[1] {
                         command.args(["-g", topic]);
                     }
