@@ -10,6 +10,8 @@ TRANSACTION_ID_CHARS_MAX = 128
 ACCOUNT_NUMBER_CHARS_MAX = 64
 REFERENCE_CHARS_MAX = 256
 _SECONDS_MIN, _SECONDS_MAX = -62_135_596_800, 253_402_300_799
+# The year 2000.
+_ANCIENT_SECONDS = 946_684_800
 _NANOS_MAX = 999_999_999
 
 
@@ -27,12 +29,14 @@ def checked_cents(transaction: Transaction) -> int:
     seconds = when.seconds
     # All at once first, as this is asked for each record: a field that is read costs. What is absent has 0 seconds.
     if (
-        0 < len(transaction.transaction_id) <= TRANSACTION_ID_CHARS_MAX
-        and 0 < len(transaction.account_number) <= ACCOUNT_NUMBER_CHARS_MAX
-        and len(transaction.transaction_reference) <= REFERENCE_CHARS_MAX
-        and _SECONDS_MIN <= seconds <= _SECONDS_MAX
+        0 < len(transaction_id := transaction.transaction_id) <= TRANSACTION_ID_CHARS_MAX
+        and 0 < len(account := transaction.account_number) <= ACCOUNT_NUMBER_CHARS_MAX
+        and len(reference := transaction.transaction_reference) <= REFERENCE_CHARS_MAX
+        and "\0" not in transaction_id
+        and "\0" not in account
+        and "\0" not in reference
+        and _ANCIENT_SECONDS <= seconds <= _SECONDS_MAX
         and 0 <= when.nanos <= _NANOS_MAX
-        and (seconds or transaction.HasField("transaction_datetime"))
         and (cents := cents_of(transaction.amount)) is not None
     ):
         return cents
@@ -54,6 +58,12 @@ def _broken(transaction: Transaction) -> RuleBrokenError:
     amount = transaction.amount
     if not isfinite(amount):
         return RuleBrokenError("INVALID_FIELD", "amount", f"{amount} is not a finite number")
+    # What follows is asked by the platform only where the contract's own rules hold.
+    if when.seconds < _ANCIENT_SECONDS:
+        return RuleBrokenError("TIME_ANCIENT", "transaction_datetime", "is before the year 2000")
+    for field in ("transaction_id", "account_number", "transaction_reference"):
+        if "\0" in getattr(transaction, field):
+            return RuleBrokenError("INVALID_FIELD", field, "holds the character NUL, which a table cannot")
     problem = f"{amount!r} has more than two decimals, or is too great to be exact"
     return RuleBrokenError("NOT_IN_SCALE", "amount", problem)
 

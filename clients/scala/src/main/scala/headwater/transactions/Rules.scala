@@ -12,6 +12,9 @@ object Rules:
   private val ReferenceMax = 256
   private val SecondsMin = -62_135_596_800L
   private val SecondsMax = 253_402_300_799L
+
+  /** The year 2000. */
+  private val AncientSeconds = 946_684_800L
   private val NanosMax = 999_999_999
 
   /** The cents of a transaction that keeps every rule, or the first rule that it breaks. */
@@ -26,6 +29,11 @@ object Rules:
     else if !isATime(tx.transactionDatetime.get) then
       invalid("transaction_datetime", "is no time of the years 1 to 9999")
     else if tx.amount.isNaN || tx.amount.isInfinite then invalid("amount", Cents.reason(tx.amount))
+    else if tx.transactionDatetime.get.seconds < AncientSeconds then
+      Broken("TIME_ANCIENT", "transaction_datetime", "is before the year 2000")
+    else if hasNul(tx.transactionId) then nul("transaction_id")
+    else if hasNul(tx.accountNumber) then nul("account_number")
+    else if hasNul(tx.transactionReference) then nul("transaction_reference")
     else
       Cents.of(tx.amount) match
         case Some(cents) => cents
@@ -42,5 +50,9 @@ object Rules:
   private def wrongLength(field: String, text: String, min: Int, max: Int): Broken =
     if text.isEmpty then invalid(field, s"is missing; $min to $max characters are needed")
     else invalid(field, s"has ${text.codePointCount(0, text.length)} characters; at most $max can be")
+
+  private def hasNul(text: String): Boolean = text.indexOf(0) >= 0
+
+  private def nul(field: String) = invalid(field, "holds the character NUL, which a table cannot")
 
   private def invalid(field: String, text: String) = Broken("INVALID_FIELD", field, text)
