@@ -3,6 +3,7 @@
 
 pub mod consumer;
 mod exit;
+mod outside;
 pub mod producer;
 
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use headwater_contracts::{Contracts, StreamContract};
 
 pub use self::exit::{EXIT_AWAY, EXIT_REFUSED, Failed, report};
+pub use self::outside::Outside;
 
 /// The stream's name among the contracts.
 const STREAM: &str = "transactions";

@@ -51,16 +51,16 @@ impl Group {
             (None, Begin::Latest) => "latest",
         };
         let group = Self {
-            broker: args.broker.clone(),
-            topic: args.topic.clone(),
+            broker: args.outside.broker.clone(),
+            topic: args.outside.topic.clone(),
             latest: args.from == Begin::Latest,
-            timeout: Duration::from_secs(args.timeout),
+            timeout: args.outside.timeout(),
             state,
             has: Mutex::default(),
         };
         let mut config = ClientConfig::new();
         config
-            .set("bootstrap.servers", &args.broker)
+            .set("bootstrap.servers", &args.outside.broker)
             .set("group.id", &args.group)
             .set("allow.auto.create.topics", "false")
             .set("auto.offset.reset", reset)
@@ -69,9 +69,14 @@ impl Group {
             // Members in other languages know this one too.
             .set("partition.assignment.strategy", "range")
             .set("session.timeout.ms", "6000")
-            .set("heartbeat.interval.ms", "2000");
+            .set("heartbeat.interval.ms", "2000")
+            // A full queue is looked at again soon, not after a second.
+            .set("fetch.queue.backoff.ms", "10");
+        for (name, value) in args.outside.properties() {
+            config.set(name, value);
+        }
         let consumer = Member::from_config_and_context(&config, group)?;
-        consumer.subscribe(&[&args.topic])?;
+        consumer.subscribe(&[&args.outside.topic])?;
         Ok(consumer)
     }
 

@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use headwater_event_log::SchemaRegistry;
-use headwater_event_log::registry::ConfluentRegistry;
 use rdkafka::Message;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -21,12 +19,12 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::types::RDKafkaErrorCode;
 use serde_json::json;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::group::{Group, Member};
 use self::reader::{Counted, Reader};
 use self::state::State;
-use crate::{Failed, contract};
+use crate::outside::stopping;
+use crate::{Failed, Outside, contract};
 
 /// How long one look for a record waits.
 const POLL: Duration = Duration::from_millis(100);
@@ -42,15 +40,9 @@ type Accounts = BTreeMap<String, (i128, i64)>;
 #[derive(Debug, clap::Parser)]
 #[command(name = "headwater-consume-transactions", about = "Add up the transactions of a topic by account")]
 pub struct Args {
-    /// Brokers, host:port,host:port
-    #[arg(short, long)]
-    pub broker: String,
-    /// URL of the registry's Confluent API
-    #[arg(short, long)]
-    pub schema_registry: String,
-    /// The topic
-    #[arg(short, long)]
-    pub topic: String,
+    /// Where everything is, and what is said
+    #[command(flatten)]
+    pub outside: Outside,
     /// The group, which shares the topic's partitions
     #[arg(short, long)]
     pub group: String,
@@ -66,18 +58,6 @@ pub struct Args {
     /// End after so many seconds without a record
     #[arg(long)]
     pub idle_exit: Option<f64>,
-    /// Longest wait for the brokers or the registry, in seconds
-    #[arg(long, default_value_t = 30)]
-    pub timeout: u64,
-    /// No line for each message
-    #[arg(long)]
-    pub quiet: bool,
-    /// A folder with a newer contract of the transaction
-    #[arg(long)]
-    pub contracts: Option<PathBuf>,
-    /// File for what was done, as JSON
-    #[arg(long)]
-    pub summary: Option<PathBuf>,
 }
 
 /// Where a group without offsets begins.
@@ -116,17 +96,17 @@ struct Batch {
 /// All of `Failed`.
 pub fn run(args: &Args, runtime: &Handle) -> Result<u8, Failed> {
     let began = Instant::now();
-    let stop = stopping(runtime)?;
-    let stream = contract(args.contracts.as_deref()).map_err(Failed::Input)?;
-    let registry = ConfluentRegistry::new(&args.schema_registry, Duration::from_secs(args.timeout))
-        .map_err(|error| Failed::registry(&args.schema_registry, &error))?;
+    let stop = {
+        let _within = runtime.enter();
+        stopping()?
+    };
+    let stream = contract(args.outside.contracts.as_deref()).map_err(Failed::Input)?;
     // What is away should be told now, and not at the first record.
-    let subject = format!("{}-value", args.topic);
-    let latest = runtime.block_on(registry.latest(&subject));
-    let latest = latest.map_err(|error| Failed::registry(&args.schema_registry, &error))?;
-    latest.ok_or_else(|| Failed::no_subject(&args.schema_registry, &subject))?;
-    let mut reader = Reader { stream: &stream, registry, address: &args.schema_registry, schemas: HashMap::new() };
-    let state = args.state.as_ref().map(|path| State::open(path, &args.group, &args.topic)).transpose()?.map(Arc::new);
+    let (registry, _) = runtime.block_on(args.outside.schema())?;
+    let mut reader =
+        Reader { stream: &stream, registry, address: args.outside.shown_registry(), schemas: HashMap::new() };
+    let state =
+        args.state.as_ref().map(|path| State::open(path, &args.group, &args.outside.topic)).transpose()?.map(Arc::new);
     let member = Group::join(args, state.clone()).map_err(|error| kafka(args, &error))?;
     see_topic(args, &member)?;
     let mut tally = Tally::default();
@@ -137,25 +117,10 @@ pub fn run(args: &Args, runtime: &Handle) -> Result<u8, Failed> {
         tally.accounts = state.sums()?;
     }
     tally.print();
-    if let Some(path) = &args.summary {
+    if let Some(path) = &args.outside.summary {
         tally.write(path, began)?;
     }
     ended.map(|()| 0)
-}
-
-/// Says when Ctrl-C or SIGTERM has come.
-fn stopping(runtime: &Handle) -> Result<Arc<AtomicBool>, Failed> {
-    let _within = runtime.enter();
-    let stop = Arc::new(AtomicBool::new(false));
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signal = signal(kind).map_err(|error| Failed::Input(format!("signals: {error}")))?;
-        let stop = stop.clone();
-        runtime.spawn(async move {
-            signal.recv().await;
-            stop.store(true, Ordering::Release);
-        });
-    }
-    Ok(stop)
 }
 
 fn consume(
@@ -167,7 +132,7 @@ fn consume(
     state: Option<&State>,
     tally: &mut Tally,
 ) -> Result<(), Failed> {
-    let (began, timeout) = (Instant::now(), Duration::from_secs(args.timeout));
+    let (began, timeout) = (Instant::now(), args.outside.timeout());
     let idle_max = args.idle_exit.map(Duration::from_secs_f64);
     let (mut last, mut answered, mut committed) = (None, began, began);
     let group = member.context();
@@ -209,7 +174,7 @@ fn consume(
             None => tally.sum_up(&batch.added),
         }
         group.moved(&batch.moves);
-        tally.take(&batch, args.quiet);
+        tally.take(&batch, args.outside.quiet);
     }
     Ok(())
 }
@@ -229,7 +194,7 @@ fn poll<'a>(args: &Args, member: &'a Member, max: u64) -> Result<Vec<BorrowedMes
                 let error = format!(
                     "its offset is outside the log of {}: records were removed before they were counted, or the topic \
                      was made anew; go on with a new --state file and group",
-                    args.topic
+                    args.outside.topic
                 );
                 let path = args.state.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
                 return Err(Failed::State { path, error });
@@ -246,7 +211,7 @@ fn poll<'a>(args: &Args, member: &'a Member, max: u64) -> Result<Vec<BorrowedMes
 
 /// Whether the broker answers, and has the topic.
 fn see_topic(args: &Args, member: &Member) -> Result<(), Failed> {
-    let seen = member.fetch_metadata(Some(&args.topic), Duration::from_secs(args.timeout));
+    let seen = member.fetch_metadata(Some(&args.outside.topic), args.outside.timeout());
     let seen = seen.map_err(|error| kafka(args, &error))?;
     match seen.topics().first().and_then(|topic| topic.error()) {
         Some(error) => Err(kafka(args, &KafkaError::MetadataFetch(error.into()))),
@@ -255,7 +220,7 @@ fn see_topic(args: &Args, member: &Member) -> Result<(), Failed> {
 }
 
 fn kafka(args: &Args, error: &KafkaError) -> Failed {
-    Failed::Kafka { broker: args.broker.clone(), error: format!("topic {}: {error}", args.topic) }
+    Failed::Kafka { broker: args.outside.broker.clone(), error: format!("topic {}: {error}", args.outside.topic) }
 }
 
 impl Batch {

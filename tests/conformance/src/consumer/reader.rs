@@ -15,7 +15,7 @@ pub(super) struct Reader<'a> {
     pub(super) stream: &'a StreamContract,
     pub(super) registry: ConfluentRegistry,
     /// The registry's address.
-    pub(super) address: &'a str,
+    pub(super) address: String,
     pub(super) schemas: HashMap<u32, RegisteredSchema>,
 }
 
@@ -41,7 +41,7 @@ impl Reader<'_> {
         };
         if !self.schemas.contains_key(&id) {
             let found = self.registry.schema(id).await;
-            let found = found.map_err(|error| Failed::registry(self.address, &error))?;
+            let found = found.map_err(|error| Failed::registry(&self.address, &error))?;
             let Some(found) = found else {
                 return Ok(Err((Reason::UnknownSchema, format!("the registry has no schema {id}"))));
             };
