@@ -6,11 +6,11 @@ use rdkafka::ClientConfig;
 
 use crate::EventLogError;
 
-/// Properties that promises of this crate hang on, and those that have a setting of their own: not to be given as extra
-/// properties.
 /// How often clients look whether a topic has other partitions.
 const METADATA_REFRESH_MS: u32 = 10_000;
 
+/// Properties that promises of this crate hang on, and those that have a setting of their own: not to be given as extra
+/// properties.
 const OWN_PROPERTIES: [&str; 34] = [
     "acks",
     "allow.auto.create.topics",
