@@ -1,17 +1,26 @@
-//! A file of transactions: CSV, or JSON lines. Fields are found by the message's descriptor, so that one which the contract
-//! gains needs nothing new here.
+//! A file of transactions: CSV, or JSON lines.
+
+mod fields;
+#[cfg(test)]
+mod lines;
+mod records;
 
 use std::io::Read;
 use std::path::Path;
 use std::str::from_utf8;
 
-use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
-use serde_json::{Map, Value};
+use prost_reflect::{FieldDescriptor, MessageDescriptor};
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
+use self::fields::Part;
+use self::records::Records;
 use crate::Failed;
 
 /// Bytes of a line, or of a record of CSV over several lines, at most.
 const LINE_BYTES_MAX: usize = 1 << 20;
+/// What may stand between the signs of JSON.
+const BLANK: [char; 4] = [' ', '\t', '\r', '\n'];
 /// The columns that no CSV may lack.
 const REQUIRED: [&str; 4] = ["transaction_id", "account_number", "transaction_datetime", "amount"];
 
@@ -30,48 +39,60 @@ pub(super) fn rows(path: &Path, transaction: &MessageDescriptor) -> Result<Vec<R
         _ => std::fs::read(path).map(|read| bytes = read),
     };
     read.map_err(|error| failed(error.to_string()))?;
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    if !path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
-        return Ok(json_rows(bytes, transaction));
-    }
-    csv_rows(bytes, transaction).map_err(|problem| failed(format!("line 1: {problem}")))
+    let csv = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+    rows_of(&bytes, csv, transaction).map_err(|problem| failed(format!("line 1: {problem}")))
+}
+
+fn rows_of(bytes: &[u8], csv: bool, transaction: &MessageDescriptor) -> Result<Vec<Row>, String> {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if csv { csv_rows(bytes, transaction) } else { Ok(json_rows(bytes, transaction)) }
 }
 
 fn json_rows(bytes: &[u8], transaction: &MessageDescriptor) -> Vec<Row> {
     let lines = (1..).zip(bytes.split(|&byte| byte == b'\n'));
-    lines.filter(|(_, line)| !line.trim_ascii().is_empty()).map(|(at, line)| (at, json(line, transaction))).collect()
+    lines.filter(|(_, line)| !is_blank(line)).map(|(at, line)| (at, json_row(line, transaction))).collect()
 }
 
-fn json(line: &[u8], transaction: &MessageDescriptor) -> Result<Value, String> {
+fn json_row(line: &[u8], transaction: &MessageDescriptor) -> Result<Value, String> {
     if line.len() > LINE_BYTES_MAX {
         return Err(format!("is longer than {LINE_BYTES_MAX} bytes"));
     }
-    let text = from_utf8(line).map_err(|_| "is not UTF-8")?;
-    let value: Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
-    let Value::Object(fields) = &value else {
-        return Err("is not a JSON object: write one transaction a line".into());
-    };
-    for name in fields.keys() {
-        field(transaction, name).map_err(|problem| format!("{name}: {problem}"))?;
-    }
-    Ok(value)
+    let text = from_utf8(line).map_err(|error| format!("is not UTF-8: {error}"))?;
+    let parts = members(text)?.into_iter().map(|(name, part)| (name, Part::Json(part)));
+    fields::object(transaction, parts)
 }
 
-/// A field by its name, in either spelling.
-fn field(transaction: &MessageDescriptor, name: &str) -> Result<FieldDescriptor, String> {
-    let found = transaction.get_field_by_name(name).or_else(|| transaction.get_field_by_json_name(name));
-    found.ok_or_else(|| {
-        let names: Vec<String> = transaction.fields().map(|field| field.name().to_owned()).collect();
-        format!("the contract has no such field; it has {}", names.join(", "))
-    })
+/// The members of an object of JSON, each value as it is written.
+fn members(text: &str) -> Result<Vec<(String, &str)>, String> {
+    let not_json = |error: serde_json::Error| format!("is not JSON: {error}");
+    serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
+    let rest = text.trim_start_matches(BLANK).strip_prefix('{');
+    let mut rest = rest.ok_or("is not a JSON object: write one transaction a line")?;
+    let mut members = Vec::new();
+    // Its signs are where they belong, as it is JSON.
+    let mut next = |signs: &[char]| {
+        rest = rest.trim_start_matches(BLANK).trim_start_matches(signs).trim_start_matches(BLANK);
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<IgnoredAny>();
+        if rest.starts_with('}') || values.next().is_none() {
+            return None;
+        }
+        let (value, after) = rest.split_at(values.byte_offset());
+        rest = after;
+        Some(value)
+    };
+    while let Some(name) = next(&[',']) {
+        let name = serde_json::from_str(name).map_err(not_json)?;
+        members.extend(next(&[':']).map(|value| (name, value)));
+    }
+    Ok(members)
 }
 
 fn csv_rows(bytes: &[u8], transaction: &MessageDescriptor) -> Result<Vec<Row>, String> {
-    let mut records = Records { bytes, line: 1 };
-    let header = records.next().ok_or("the header is missing: name the columns")?.1?;
+    let mut records = Records::new(bytes);
+    let header = records.next().filter(|(line, _)| *line == 1).ok_or("the header is missing: name the columns")?.1?;
     let mut columns: Vec<FieldDescriptor> = Vec::new();
     for name in &header {
-        let column = field(transaction, name).map_err(|problem| format!("column '{name}': {problem}"))?;
+        let column = fields::named(transaction, name).map_err(|problem| format!("column {problem}"))?;
         if columns.contains(&column) {
             return Err(format!("column '{name}': is there twice"));
         }
@@ -80,123 +101,21 @@ fn csv_rows(bytes: &[u8], transaction: &MessageDescriptor) -> Result<Vec<Row>, S
     if let Some(missing) = REQUIRED.iter().find(|name| columns.iter().all(|column| column.name() != **name)) {
         return Err(format!("{missing}: the column is missing"));
     }
-    Ok(records.map(|(line, cells)| (line, cells.and_then(|cells| row(&columns, &cells)))).collect())
+    Ok(records.map(|(line, cells)| (line, cells.and_then(|cells| row(&columns, &cells, transaction)))).collect())
 }
 
-fn row(columns: &[FieldDescriptor], cells: &[String]) -> Result<Value, String> {
+fn row(columns: &[FieldDescriptor], cells: &[String], transaction: &MessageDescriptor) -> Result<Value, String> {
     if cells.len() != columns.len() {
         return Err(format!("has {} columns, the header has {}", cells.len(), columns.len()));
     }
-    let mut fields = Map::new();
-    // An empty cell is a field that is not set.
-    for (column, cell) in columns.iter().zip(cells).filter(|(_, cell)| !cell.is_empty()) {
-        let value = match column.kind() {
-            Kind::Double | Kind::Float => {
-                number(cell).ok_or_else(|| format!("{}: '{cell}' is not a number", column.name()))?
-            }
-            Kind::Bool if cell == "true" || cell == "false" => Value::Bool(cell == "true"),
-            _ => cell.as_str().into(),
-        };
-        fields.insert(column.name().to_owned(), value);
-    }
-    if !fields.contains_key("amount") {
+    // An empty cell is a field that is not there; but in a table an amount that nobody wrote is a mistake.
+    let (empty, written): (Vec<_>, Vec<_>) = columns.iter().zip(cells).partition(|(_, cell)| cell.is_empty());
+    if empty.iter().any(|(column, _)| column.name() == "amount") {
         return Err("amount: is missing; give a number with at most two decimals".into());
     }
-    Ok(Value::Object(fields))
+    fields::object(transaction, written.into_iter().map(|(column, cell)| (column.name().to_owned(), Part::Cell(cell))))
 }
 
-/// A number as ProtoJSON has it, where one that is not finite is a text.
-fn number(cell: &str) -> Option<Value> {
-    let number: f64 = cell.trim().parse().ok()?;
-    Some(match number {
-        _ if number.is_nan() => "NaN".into(),
-        f64::INFINITY => "Infinity".into(),
-        f64::NEG_INFINITY => "-Infinity".into(),
-        _ => number.into(),
-    })
-}
-
-/// Records of CSV with the line that each begins on: a cell in quotes may go over lines. Blank ones are left out.
-struct Records<'a> {
-    bytes: &'a [u8],
-    line: usize,
-}
-
-impl Iterator for Records<'_> {
-    type Item = (usize, Result<Vec<String>, String>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.bytes.is_empty() {
-            let (line, whole) = (self.line, self.bytes);
-            let record = self.record();
-            let taken = &whole[..whole.len() - self.bytes.len()];
-            self.line += taken.iter().filter(|&&byte| byte == b'\n').count();
-            if taken.len() > LINE_BYTES_MAX {
-                return Some((line, Err(format!("is longer than {LINE_BYTES_MAX} bytes"))));
-            }
-            if !taken.trim_ascii().is_empty() {
-                return Some((line, record));
-            }
-        }
-        None
-    }
-}
-
-impl Records<'_> {
-    fn record(&mut self) -> Result<Vec<String>, String> {
-        let mut cells = Vec::new();
-        loop {
-            let cell = if self.bytes.first() == Some(&b'"') { self.quoted()? } else { self.plain() };
-            cells.push(String::from_utf8(cell).map_err(|_| {
-                self.line_end();
-                "is not UTF-8"
-            })?);
-            match self.bytes.split_first() {
-                Some((b',', rest)) => self.bytes = rest,
-                _ => {
-                    self.line_end();
-                    return Ok(cells);
-                }
-            }
-        }
-    }
-
-    /// Up to a comma or the line's end.
-    fn plain(&mut self) -> Vec<u8> {
-        let end = self.bytes.iter().position(|&byte| byte == b',' || byte == b'\n').unwrap_or(self.bytes.len());
-        let (cell, rest) = self.bytes.split_at(end);
-        self.bytes = rest;
-        let last = rest.first() != Some(&b',');
-        (if last { cell.strip_suffix(b"\r").unwrap_or(cell) } else { cell }).to_vec()
-    }
-
-    /// Between quotes, of which two stand for one.
-    fn quoted(&mut self) -> Result<Vec<u8>, String> {
-        let mut cell = Vec::new();
-        self.bytes = &self.bytes[1..];
-        loop {
-            let Some(end) = self.bytes.iter().position(|&byte| byte == b'"') else {
-                self.bytes = &[];
-                return Err("is not CSV: a quote is not closed".into());
-            };
-            cell.extend_from_slice(&self.bytes[..end]);
-            self.bytes = &self.bytes[end + 1..];
-            match self.bytes {
-                [b'"', rest @ ..] => {
-                    cell.push(b'"');
-                    self.bytes = rest;
-                }
-                [] | [b',' | b'\n', ..] | [b'\r', b'\n', ..] => return Ok(cell),
-                _ => {
-                    self.line_end();
-                    return Err("is not CSV: there is text after a closing quote".into());
-                }
-            }
-        }
-    }
-
-    fn line_end(&mut self) {
-        let end = self.bytes.iter().position(|&byte| byte == b'\n').map_or(self.bytes.len(), |end| end + 1);
-        self.bytes = &self.bytes[end..];
-    }
+fn is_blank(line: &[u8]) -> bool {
+    line.iter().all(|byte| b" \t\r\n".contains(byte))
 }
