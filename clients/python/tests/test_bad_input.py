@@ -87,7 +87,7 @@ def test_a_subject_of_another_message_is_refused(stream: Stream) -> None:
         (["--rate", "nan"], "not a rate"),
         (["--timeout", "0"], "not a time"),
         (["-X", "nonsense"], "write it as name=value"),
-        (["-X", "no.such.setting=1"], "no.such.setting"),
+        (["--property", "no.such.setting=1"], "no.such.setting"),
         (["--input", "missing.csv"], "missing.csv: cannot be read"),
     ],
 )
@@ -95,6 +95,19 @@ def test_wrong_usage_is_2(stream: Stream, arguments: list[str], said: str) -> No
     ended = stream.produce(*arguments)
     assert ended.returncode == 2, ended.stderr
     assert said in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "missing"),
+    [
+        ("produce", ["-b/--broker", "-s/--schema-registry", "-t/--topic"]),
+        ("consume", ["-b/--broker", "-s/--schema-registry", "-t/--topic", "-g/--group"]),
+    ],
+)
+def test_all_that_is_missing_is_named_at_once(program: str, missing: list[str]) -> None:
+    ended = run(program)
+    assert ended.returncode == 2
+    assert ended.stderr.rstrip().endswith(": " + ", ".join(missing))
 
 
 def test_bad_lines_are_told_and_the_others_are_sent(stream: Stream, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The broker goes in mid-run: bounded where it stays away, nothing lost or counted twice where it comes back."""
 
 import json
+import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +70,24 @@ def test_a_producer_goes_on_where_it_comes_back(
     assert json.loads(summary.read_text())["sent"] == 800
     ids = [one.transaction_id for one in stream.read()]
     assert len(ids) == len(set(ids)) == 800
+
+
+def test_a_second_signal_ends_at_once(through: Stream, proxy: BrokerProxy) -> None:
+    with running("produce", *through.produce_arguments(), "--count", "1000000", "--rate", "200") as process:
+        assert "acknowledged" in out(process.stderr).readline()
+        proxy.cut()
+        assert "acknowledged" in out(process.stderr).readline()
+        process.send_signal(signal.SIGINT)
+        # It waits for the broker now, and the system ends it by the next one.
+        status = Path(f"/proc/{process.pid}/status")
+        deadline = time.monotonic() + 10
+        while re.search(r"SigCgt:\s*[\da-f]*[2367abef]\n", status.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=5)
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in said
 
 
 def test_a_consumer_ends_where_it_stays_away(

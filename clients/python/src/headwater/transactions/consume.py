@@ -138,7 +138,14 @@ def parser() -> argparse.ArgumentParser:
     add("--idle-exit", type=seconds, metavar="S", help="ends after so long without a record")
     add("--count", type=positive, metavar="N", help="ends after so many records")
     add("--timeout", type=seconds, default=30.0, metavar="S", help="longest wait for broker or registry [30]")
-    add("-X", dest="setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of librdkafka")
+    add(
+        *("-X", "--property"),
+        dest="setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of librdkafka",
+    )
     add("--quiet", action="store_true", help="no line for each record")
     add("--summary", metavar="FILE", help="writes what was counted as JSON")
     return made

@@ -30,7 +30,7 @@ _FATAL = (
 
 
 def consumer_settings(group: str, reset: str) -> Settings:
-    """What `-X` may change."""
+    """What `--property` may change."""
     return {
         "group.id": group,
         "enable.auto.commit": False,
@@ -72,7 +72,7 @@ class TransactionConsumer:
         try:
             self._consumer = Consumer({**made, "error_cb": self._on_error})
         except (KafkaException, ValueError, TypeError) as error:
-            raise WrongUsage(f"-X: {error.args[0]}") from error
+            raise WrongUsage(f"--property: {error.args[0]}") from error
         registry = Registry(schema_registry, timeout_s)
         registry.latest(f"{topic}-value")
         see_topic(broker, topic, timeout_s, given)

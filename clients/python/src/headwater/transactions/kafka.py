@@ -19,12 +19,12 @@ _QUIET = {"log_level": 0}
 
 
 def settings(broker: str, fixed: Settings, given: Sequence[str]) -> Settings:
-    """The client's settings: ours, and over them those of `-X name=value`."""
+    """The client's settings: ours, and over them those of `--property name=value`."""
     made: Settings = {"bootstrap.servers": broker, "client.id": "headwater-python", **_QUIET, **fixed}
     for setting in given:
         name, equals, value = setting.partition("=")
         if not equals or not name:
-            raise WrongUsage(f"-X {setting}: write it as name=value")
+            raise WrongUsage(f"--property {setting}: write it as name=value")
         made[name.strip()] = value
     return made
 
@@ -34,7 +34,7 @@ def see_topic(broker: str, topic: str, timeout_s: float, given: Sequence[str]) -
     try:
         admin = AdminClient(settings(broker, {}, [one for one in given if one.startswith(_CONNECTION)]))
     except KafkaException as error:
-        raise WrongUsage(f"-X: {error.args[0].str()}") from error
+        raise WrongUsage(f"--property: {error.args[0].str()}") from error
     try:
         future = admin.describe_topics(TopicCollection([topic]), request_timeout=max(timeout_s, _ASKED_FOR_S_MIN))[
             topic
@@ -54,7 +54,7 @@ def see_topic(broker: str, topic: str, timeout_s: float, given: Sequence[str]) -
         raise away(broker, timeout_s, None) from error
 
 
-# Only these of -X matter to a client that asks for a topic; others belong to producer or consumer.
+# Only these of --property matter to a client that asks for a topic; others belong to producer or consumer.
 _CONNECTION = ("security.", "ssl.", "sasl.", "socket.", "broker.address", "enable.ssl", "client.id", "debug")
 
 
@@ -98,13 +98,15 @@ class StopSignal:
         self.stopped = False
         self._interrupts = False
         self._event = threading.Event()
-        self._previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stopped = True
         self._event.set()
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # The system's own: Python's would end with a traceback, and not while the client's library waits.
+            signal.signal(number, signal.SIG_DFL)
         if self._interrupts:
             raise StoppedError
 

@@ -87,8 +87,10 @@ def send_all(
         if rate:
             _keep_pace(producer.sent, rate, began, stop)
         if progress and (slow or producer.sent % 256 == 0) and time.monotonic() >= progress_at:
-            progress_at += _PROGRESS_EVERY_S
-            _say(f"{producer.sent} sent, {producer.acknowledged()} acknowledged")
+            now = time.monotonic()
+            progress_at = max(progress_at + _PROGRESS_EVERY_S, now)
+            per_s = producer.sent / (now - began)
+            _say(f"{producer.sent} sent, {producer.acknowledged()} acknowledged, {per_s:.0f} a second")
     producer.flush()
 
 
@@ -124,7 +126,14 @@ def parser() -> argparse.ArgumentParser:
     add("--rate", type=rate, default=0.0, help="records a second at most; 0 is as fast as possible [0]")
     add("--seed", type=int, help="the same one makes the same accounts, references and amounts")
     add("--timeout", type=seconds, default=30.0, metavar="S", help="longest wait for broker or registry [30]")
-    add("-X", dest="setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of librdkafka")
+    add(
+        *("-X", "--property"),
+        dest="setting",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of librdkafka",
+    )
     add("--quiet", action="store_true", help="no progress")
     add("--summary", metavar="FILE", help="writes what was done as JSON")
     return made

@@ -1,6 +1,8 @@
 """Sends transactions to Kafka."""
 
+import time
 from collections.abc import Sequence
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
@@ -14,10 +16,12 @@ from headwater.transactions.rules import FULL_NAME
 QUEUE_RECORDS_MAX = 100_000
 _POLL_EVERY_RECORDS = 1_000
 _QUEUE_FULL_POLL_S = 0.1
+# How often a record is sent whose delivery is without an offset.
+SENDS_MAX = 5
 
 
 def producer_settings(timeout_s: float) -> Settings:
-    """What `-X` may change."""
+    """What `--property` may change."""
     return {
         "acks": "all",
         "enable.idempotence": True,
@@ -27,8 +31,6 @@ def producer_settings(timeout_s: float) -> Settings:
         "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
         # Below the wait at the end, so that each record's fate is known by then.
         "message.timeout.ms": max(1000, int(timeout_s * 900)),
-        # Delivered is what was sent and did not fail: no call into Python for each record.
-        "delivery.report.only.error": True,
     }
 
 
@@ -43,10 +45,14 @@ class TransactionProducer:
         self._broker, self._topic, self._timeout_s = broker, topic, timeout_s
         self._failed = 0
         self._last_error: KafkaError | None = None
+        # To be sent again: value, key, and which time it is.
+        self._again: list[tuple[bytes | None, bytes | None, int]] = []
+        # Each record's report is looked at, whatever is asked for.
+        reports = {"on_delivery": self._on_delivery, "delivery.report.only.error": False}
         try:
-            self._producer = Producer({**made, "on_delivery": self._on_failure})
+            self._producer = Producer({**made, **reports})
         except (KafkaException, ValueError, TypeError) as error:
-            raise WrongUsage(f"-X: {_text(error)}") from error
+            raise WrongUsage(f"--property: {_text(error)}") from error
         self._produce = self._producer.produce
         schema = Registry(schema_registry, timeout_s).latest(f"{topic}-value")
         path = next((path for path, name in schema.messages.items() if name == FULL_NAME), None)
@@ -71,6 +77,7 @@ class TransactionProducer:
                 # Bounded by message.timeout.ms: what is queued then fails, and makes room.
                 self._producer.poll(_QUEUE_FULL_POLL_S)
                 self._raise_failure()
+                self._send_again()
             except KafkaException as error:
                 raise Failure(f"the record of account '{key}' cannot be sent: {_text(error)}") from error
         self.sent = sent = self.sent + 1
@@ -81,23 +88,48 @@ class TransactionProducer:
         """Raises once the broker has refused one: `send` looks only now and then."""
         self._producer.poll(0)
         self._raise_failure()
+        self._send_again()
 
     def flush(self) -> int:
         """Waits until everything is acknowledged, and returns how many records were. Raises where one was not."""
-        left = self._producer.flush(self._timeout_s)
-        self._raise_failure()
-        if left:
-            raise away(self._broker, self._timeout_s, self._last_error)
-        return self.sent
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            left = self._producer.flush(max(0.0, deadline - time.monotonic()))
+            self._raise_failure()
+            if left:
+                raise away(self._broker, self._timeout_s, self._last_error)
+            if not self._again:
+                return self.sent
+            self._send_again()
 
     def acknowledged(self) -> int:
         """How many records the broker has, as far as is known."""
-        return max(0, self.sent - self._failed - len(self._producer))
+        return max(0, self.sent - self._failed - len(self._again) - len(self._producer))
 
-    def _on_failure(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failed += 1
-            self._last_error = error
+    def _on_delivery(self, error: KafkaError | None, message: Message, sends: int = 1) -> None:
+        if error is None:
+            offset = message.offset()
+            if offset is not None and offset >= 0:
+                return
+            # The broker took it for a copy of a record that it may never have had (docs/decisions/0005).
+            if sends < SENDS_MAX:
+                self._again.append((message.value(), message.key(), sends + 1))
+                return
+            error = KafkaError(KafkaError.DUPLICATE_SEQUENCE_NUMBER)
+        self._failed += 1
+        self._last_error = error
+
+    def _send_again(self) -> None:
+        while self._again:
+            value, key, sends = self._again[-1]
+            try:
+                self._produce(self._topic, value, key, on_delivery=partial(self._on_delivery, sends=sends))
+            except BufferError:
+                # Asked for again once there is room.
+                return
+            except KafkaException as error:
+                raise Failure(f"a record cannot be sent again: {_text(error)}") from error
+            self._again.pop()
 
     def _raise_failure(self) -> None:
         if self._failed and self._last_error is not None:

@@ -25,6 +25,8 @@ _REQUEST_TIMEOUT_S = 5.0
 _PAUSE_MIN_S = 0.1
 _PAUSE_MAX_S = 2.0
 _NOT_FOUND = 404
+# Codes of the API: no such subject, version or schema.
+_NOT_THERE = range(40400, 40500)
 _TOO_MANY = 429
 _SERVER_ERROR = 500
 
@@ -42,9 +44,7 @@ class Registry:
     """Reads schemas. Nothing is ever registered."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise WrongUsage(f"--schema-registry: '{url}' is not an address like http://127.0.0.1:8081")
+        parts = _address(url)
         self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
         host = parts.netloc.rpartition("@")[2]
         if parts.username is not None:
@@ -99,7 +99,12 @@ class Registry:
                 return self._ask(path, max(0.1, min(left_s, _REQUEST_TIMEOUT_S)))
             except urllib.error.HTTPError as error:
                 if error.code == _NOT_FOUND:
-                    return None
+                    if _api_code(error) in _NOT_THERE:
+                        return None
+                    raise Failure(
+                        f"there is no registry's API at {self.url}: it answers 404."
+                        " Apicurio's is below /apis/ccompat/v7"
+                    ) from error
                 trouble = f"answers {error.code} to {path}"
                 if error.code < _SERVER_ERROR and error.code != _TOO_MANY:
                     raise Failure(f"the registry {self.url} {trouble}: see that --schema-registry is right") from error
@@ -124,3 +129,27 @@ class Registry:
         if not isinstance(value, dict):
             raise Failure(f"{self.url}{path} does not answer as a registry: see that --schema-registry is right")
         return value
+
+
+def _address(url: str) -> urllib.parse.SplitResult:
+    """The address's parts. Where it is none it is not repeated: it may hold a password."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool((parts.hostname or "").encode("idna")) and parts.port != 0
+    except ValueError:
+        valid = False
+    # What follows a password's own `/`, `?` or `#` would be taken for the path.
+    if not valid or "@" in parts.path + parts.query + parts.fragment or not parts.path.isascii():
+        raise WrongUsage(
+            "--schema-registry: is not an address like http://127.0.0.1:8081 or http://NAME:PASSWORD@HOST:8081;"
+            " other signs than letters and digits in name and password are written as %XX"
+        )
+    return parts
+
+
+def _api_code(error: urllib.error.HTTPError) -> object:
+    try:
+        answer = json.loads(error.read(ANSWER_BYTES_MAX))
+    except (ValueError, OSError, HTTPException):
+        return None
+    return answer.get("error_code") if isinstance(answer, dict) else None
