@@ -6,7 +6,7 @@ FROM python:3.11.13-slim-bookworm AS build
 RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /src/clients/python
 COPY clients/service-config.json /src/clients/service-config.json
-COPY clients/python/pyproject.toml clients/python/uv.lock clients/python/README.md ./
+COPY clients/python/pyproject.toml clients/python/hatch_build.py clients/python/uv.lock clients/python/README.md ./
 COPY clients/python/src ./src
 # Not editable: the final stage has no sources. Of the same Python and at the same path as there, which its scripts name.
 ENV UV_PROJECT_ENVIRONMENT=/opt/headwater \
