@@ -6,7 +6,8 @@ mod support;
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use headwater_domain::format_units;
+use serde_json::{Map, Value, json};
 use support::{Language, Topic};
 
 const CSV: &str = "\u{feff}amount,account_number,transaction_id,transaction_datetime,transaction_reference\r
@@ -28,20 +29,6 @@ NaN,ACC-1,t6,2026-11-21T10:00:00Z,not finite\r
 3,ACC-3,t14,2026-11-21T10:00:00Z,last line without an end";
 const CSV_REFUSED: [usize; 9] = [5, 6, 7, 8, 9, 11, 12, 13, 16];
 
-const NDJSON: &str = r#"{"transaction_id":"t1","account_number":"ACC-1","transaction_datetime":"2026-11-21T10:00:00Z","amount":1.5}
-{"transactionId":"t2","accountNumber":"ACC-1","transactionDatetime":"2026-11-21T10:00:00Z","amount":"-0.25"}
-
-{"transaction_id":"t3","account_number":"ACC-1","transaction_datetime":"2026-11-21T10:00:00Z"}
-{"transaction_id":"t4","account_number":"ACC-1","transaction_datetime":"2026-11-21T10:00:00Z","amount":1,"iban":"x"}
-{"transaction_id":"t5","account_number":"ACC-1","transaction_datetime":"2026-11-21T10:00:00Z","amount":"NaN"}
-{"transaction_id":"t6","account_number":"ACC-1","transaction_datetime":"2026-11-21T10:00:00Z","amount":0.001}
-{"transaction_id":6,"account_number":"ACC-1","transaction_datetime":"2026-11-21T10:00:00Z","amount":1}
-["t7"]
-{"transaction_id":"t8",
-{"transaction_id":"","account_number":"ACC-1","transaction_datetime":"2026-11-21T10:00:00Z","amount":1}
-{"transaction_id":"t9","account_number":"ACC-2","transaction_datetime":"2026-11-21T10:00:00Z","amount":2.75} "#;
-const NDJSON_REFUSED: [usize; 7] = [5, 6, 7, 8, 9, 10, 11];
-
 const BAD_HEADERS: [(&str, &str); 4] = [
     ("transaction_id,account_number,transaction_datetime,amount,iban\n", "iban"),
     ("transaction_id,account_number,transaction_datetime,amount,amount\n", "amount"),
@@ -55,7 +42,31 @@ fn refused(said: &str) -> Vec<usize> {
     said.lines().filter_map(number).collect()
 }
 
-fn sends(language: Language, file: &Path, bad: &[usize], sums: &serde_json::Value) {
+/// A file of all vectors, the numbers of the lines that are refused, and the sums of the others.
+fn of_vectors(header: Option<&str>, vectors: &Value, name: &str) -> (Vec<u8>, Vec<usize>, Value) {
+    let (mut file, mut bad, mut sums) = (Vec::new(), Vec::new(), Map::new());
+    file.extend(header.into_iter().flat_map(|header| format!("{header}\n").into_bytes()));
+    // What opens a quote and does not close it is the file's end.
+    let (last, others): (Vec<_>, Vec<_>) =
+        vectors.as_array().unwrap().iter().partition(|vector| vector["name"] == "a quote that is not closed");
+    for vector in others.into_iter().chain(last) {
+        let line = 1 + file.iter().filter(|&&byte| byte == b'\n').count();
+        match vector["means"]["account_number"].as_str() {
+            Some(account) => {
+                let cents = vector["means"]["cents"].as_i64().unwrap();
+                assert!(sums.insert(account.into(), format_units(cents, 2).into()).is_none(), "{vector}");
+            }
+            None => bad.push(line),
+        }
+        let hex = vector[format!("{name}_hex")].as_str().unwrap_or_default();
+        file.extend(vector[name].as_str().unwrap_or_default().bytes());
+        file.extend((0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()));
+        file.push(b'\n');
+    }
+    (file, bad, sums.into())
+}
+
+fn sends(language: Language, file: &Path, bad: &[usize], sums: &Value) {
     let topic = Topic::make("input");
     let (code, said) = language.produces(&topic, &["-i", file.to_str().unwrap()]);
     assert_eq!((code, refused(&said).as_slice()), (Some(1), bad), "{}: {said}", language.name());
@@ -65,16 +76,23 @@ fn sends(language: Language, file: &Path, bad: &[usize], sums: &serde_json::Valu
 #[test]
 fn a_file_is_read_alike_in_every_language() {
     let folder = tempfile::tempdir().unwrap();
-    let (csv, ndjson) = (folder.path().join("file.CSV"), folder.path().join("file.ndjson"));
-    fs::write(&csv, CSV).unwrap();
-    fs::write(&ndjson, NDJSON).unwrap();
+    let vectors: Value = serde_json::from_str(include_str!("../vectors/lines.json")).unwrap();
+    let sums = json!({"ACC-1": "10.21", "ACC-2": "100.00", "ACC-3": "3.00"});
+    let files = [
+        ("file.CSV", (CSV.into(), CSV_REFUSED.to_vec(), sums)),
+        ("lines.ndjson", of_vectors(None, &vectors["ndjson"], "line")),
+        ("rows.csv", of_vectors(vectors["csv_header"].as_str(), &vectors["csv"], "row")),
+    ];
+    for (name, (content, ..)) in &files {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
     std::thread::scope(|scope| {
         for language in Language::ALL {
-            let (csv, ndjson) = (&csv, &ndjson);
+            let (files, folder) = (&files, folder.path());
             scope.spawn(move || {
-                let sums = json!({"ACC-1": "10.21", "ACC-2": "100.00", "ACC-3": "3.00"});
-                sends(language, csv, &CSV_REFUSED, &sums);
-                sends(language, ndjson, &NDJSON_REFUSED, &json!({"ACC-1": "1.25", "ACC-2": "2.75"}));
+                for (name, (_, bad, sums)) in files {
+                    sends(language, &folder.join(name), bad, sums);
+                }
             });
         }
     });
