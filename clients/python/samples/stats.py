@@ -1,4 +1,4 @@
-"""Shows each account's total."""
+"""Shows an account's total."""
 
 import sys
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,8 +19,14 @@ from headwater.cache.v1.cache_pb2 import GetRequest, SetRequest
 from headwater.channel import ConnectOptions
 from headwater.client import Client
 from headwater.error_details import CallError
-from headwater.ingest.v1.ingest_pb2 import ListStreamsRequest, PublishRequest
-from headwater.rebuild.v1.rebuild_pb2 import ListRebuildsRequest
+from headwater.event.v1.transaction_pb2 import Transaction
+from headwater.ingest.v1.ingest_pb2 import ListStreamsRequest, PublishRequest, Record
+from headwater.rebuild.v1.rebuild_pb2 import (
+    REBUILD_STATE_DONE,
+    ListRebuildsRequest,
+    StartRebuildRequest,
+    WatchRebuildsRequest,
+)
 from headwater.stats.v1.stats_pb2 import GetStatsRequest, ListStatsRequest, StatQuery, SubscribeStatsRequest
 
 PYTHON = Path(__file__).resolve().parent.parent
@@ -91,8 +98,7 @@ def sample(name: str, endpoint: str) -> str:
         ("ingest", "accepted {"),
         ("explain", "stored {"),
         ("history", "headwater.event.v1.Transaction"),
-        ("stats", "ACC-0001"),
-        ("rebuild", "REBUILD"),
+        ("rebuild", "state: REBUILD_STATE_DONE"),
     ],
 )
 def test_samples_run(endpoint: str, name: str, said: str) -> None:
@@ -100,6 +106,20 @@ def test_samples_run(endpoint: str, name: str, said: str) -> None:
         # It returns once its transaction is stored.
         sample("explain", endpoint)
     assert said in sample(name, endpoint)
+
+
+def test_the_sample_of_statistics_shows_what_is_counted(endpoint: str) -> None:
+    event = Transaction(transaction_id=str(uuid.uuid4()), account_number="ACC-0001", amount=0.07)
+    event.transaction_datetime.GetCurrentTime()
+    record = Record()
+    record.event.Pack(event)
+    query = StatQuery(stream="transactions", stat="account_total", by="ACC-0001")
+    with Client(ConnectOptions(endpoint)) as client:
+        token = client.ingest.publish(PublishRequest(stream="transactions", records=[record])).consistency_token
+        total = client.stats.get_stats(GetStatsRequest(queries=[query], at_least=token)).results[0].values[0].value
+    # Every sample adds 12.50.
+    assert total % 1250 == 7
+    assert f'text: "{total // 100}.{total % 100:02}"' in sample("stats", endpoint)
 
 
 def test_the_sample_that_follows_sees_a_change(endpoint: str) -> None:
@@ -130,7 +150,12 @@ def test_sync_calls_every_service(endpoint: str) -> None:
         assert client.cache.get(GetRequest(key=b"k")).value == b"v"
         assert "transactions" in [one.name for one in client.ingest.list_streams(ListStreamsRequest()).streams]
         assert client.stats.list_stats(ListStatsRequest(stream="transactions")).stats[0].name == "account_total"
-        client.rebuild.list_rebuilds(ListRebuildsRequest())
+        ours = str(uuid.uuid4())
+        client.rebuild.start_rebuild(StartRebuildRequest(request_id=ours, streams=["transactions"]))
+        *_, last = client.rebuild.watch_rebuilds(WatchRebuildsRequest(request_id=ours), timeout_s=30)
+        assert [(one.request_id, one.state) for one in last.rebuilds] == [(ours, REBUILD_STATE_DONE)]
+        listed = client.rebuild.list_rebuilds(ListRebuildsRequest(stream="transactions")).rebuilds
+        assert (listed[0].request_id, listed[0].state) == (ours, REBUILD_STATE_DONE)
         with pytest.raises(CallError) as refused:
             client.ingest.publish(PublishRequest(stream="no-such-stream"))
         assert refused.value.reason
@@ -140,7 +165,12 @@ async def test_aio_calls_and_streams(endpoint: str) -> None:
     async with AioClient(ConnectOptions(endpoint)) as client:
         await client.cache.set(SetRequest(key=b"a", value=b"v"))
         assert (await client.cache.get(GetRequest(key=b"a"))).value == b"v"
-        assert (await client.rebuild.list_rebuilds(ListRebuildsRequest())) is not None
+        ours = str(uuid.uuid4())
+        await client.rebuild.start_rebuild(StartRebuildRequest(request_id=ours, streams=["transactions"]))
+        async for told in client.rebuild.watch_rebuilds(WatchRebuildsRequest(request_id=ours), timeout_s=30):
+            assert [one.request_id for one in told.rebuilds] == [ours]
+        listed = (await client.rebuild.list_rebuilds(ListRebuildsRequest())).rebuilds
+        assert [one.state for one in listed if one.request_id == ours] == [REBUILD_STATE_DONE]
         assert (await client.ingest.list_streams(ListStreamsRequest())).streams
         queries = [StatQuery(stream="transactions", stat="account_total", by="ACC-0001")]
         async for answer in client.stats.subscribe_stats(SubscribeStatsRequest(queries=queries), timeout_s=30):
