@@ -6,7 +6,7 @@ use headwater_domain::{Value as Scalar, units_of};
 use prost::Message;
 use serde_json::{Value, json};
 
-use super::{LINE_BYTES_MAX, rows_of};
+use super::{LINE_BYTES_MAX, Row, rows_of};
 use crate::contract;
 use crate::producer::record;
 
@@ -22,7 +22,7 @@ fn bytes(row: &Value, name: &str) -> Vec<u8> {
 }
 
 /// What each row means, by its line, or why it is refused.
-fn read(bytes: &[u8], csv: bool) -> Result<Vec<(usize, Result<Value, String>)>, String> {
+fn read(bytes: &[u8], csv: bool) -> Result<Vec<Row>, String> {
     let stream = contract(None).unwrap();
     let meaning = |value: &Value| {
         let payload = record(&stream, &[], value)?.value;
@@ -41,7 +41,7 @@ fn read(bytes: &[u8], csv: bool) -> Result<Vec<(usize, Result<Value, String>)>, 
     Ok(rows.into_iter().map(|(line, row)| (line, row.and_then(|value| meaning(&value)))).collect())
 }
 
-fn check(vector: &Value, found: Result<Vec<(usize, Result<Value, String>)>, String>, line: usize) {
+fn check(vector: &Value, found: Result<Vec<Row>, String>, line: usize) {
     let [(at, found)] = <[_; 1]>::try_from(found.unwrap()).unwrap();
     assert_eq!(at, line, "{vector}");
     match found {
