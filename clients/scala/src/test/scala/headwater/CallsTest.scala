@@ -115,6 +115,18 @@ class CallsTest extends munit.FunSuite:
     finally client.close()
   }
 
+  test("CANCELLED as the server's word is the end of a stream") {
+    val server = FakePlatform()
+    using(server) { client =>
+      server.breaks.add(2)
+      server.breaksWith = FakePlatform.fault(Status.CANCELLED)
+      val answers = client.publishStream(batches(9), quick)
+      assertEquals(List.fill(2)(answers.next().sequence), List(1L, 2L))
+      assertEquals(fault(answers.next()).code, Status.Code.CANCELLED)
+      assertEquals(server.calls.get, 1)
+    }
+  }
+
   test("silence is a broken stream; a refusal and a closed stream are the end") {
     val server = FakePlatform()
     using(server) { client =>

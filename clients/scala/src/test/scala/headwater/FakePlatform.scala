@@ -17,6 +17,7 @@ final class FakePlatform(port: Int = 0, tls: Option[SslContext] = None) extends 
 
   /** How many batches the next streams answer before they break; the others answer all. */
   val breaks = ConcurrentLinkedQueue[Int]
+  @volatile var breaksWith = FakePlatform.unavailable
 
   /** Batches of all streams, in their order, as they came; and how many at most had no answer. */
   val arrived = ConcurrentLinkedQueue[PublishStreamRequest]
@@ -54,7 +55,7 @@ final class FakePlatform(port: Int = 0, tls: Option[SslContext] = None) extends 
           if !ended && !silent then
             if limit.contains(answered) then
               ended = true
-              answers.onError(FakePlatform.unavailable)
+              answers.onError(breaksWith)
             else
               answers.onNext(PublishStreamResponse(waiting.head.sequence))
               waiting = waiting.tail

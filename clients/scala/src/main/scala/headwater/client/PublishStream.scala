@@ -89,8 +89,8 @@ private[client] final class PublishStream(
     val error = HeadwaterError.of(fault)
     val retryable = error.code match
       case Status.Code.UNAVAILABLE => true
-      // Not by us: a server or a proxy that goes away resets its streams.
-      case Status.Code.CANCELLED => closed.getCount > 0
+      // A server or a proxy that goes away resets its streams. That, and no word of the server's, is like UNAVAILABLE.
+      case Status.Code.CANCELLED => closed.getCount > 0 && error.getMessage.startsWith(ResetText)
       case Status.Code.RESOURCE_EXHAUSTED => error.retryDelay.nonEmpty
       case _ => false
     val asked = error.retryDelay.getOrElse(0.seconds)
@@ -104,6 +104,7 @@ private[client] final class PublishStream(
 private object PublishStream:
   private val GoodbyeMaxS = 1L
   private val DoublingsMax = 20
+  private val ResetText = "RST_STREAM closed stream"
 
   private def unavailable(text: String) = Status.UNAVAILABLE.withDescription(text).asRuntimeException
 
