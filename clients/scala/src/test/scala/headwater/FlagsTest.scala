@@ -14,11 +14,13 @@ class FlagsTest extends munit.FunSuite:
   private def group() = s"scala-${UUID.randomUUID()}"
   private def content(tx: Transaction) = (tx.accountNumber, tx.transactionReference, tx.amount)
 
-  test("SIGINT ends both programs cleanly: exit 0, with what was done; --rate is kept") {
+  test("SIGINT ends both programs cleanly: exit 0, with what was done; --rate is kept, progress is said") {
     val topic = Parts.topic(1)
     val consumer = Parts.consuming(topic, group())
     val producer = Parts.producing(topic, List("--rate", "200", "--count", "1000000"))
-    Parts.await(producer.errText)(Parts.size(topic) > 100)
+    def progress = raw"(?m)^(\d+) sent, (\d+)/s$$".r.findAllMatchIn(producer.errText).toList
+    Parts.await(producer.errText)(progress.size >= 2)
+    assert(progress.exists(_.group(1).toInt > 0), producer.errText)
     producer.interrupt()
     val sent = producer.end()
     assertEquals((sent.code, sent.figure("sent")), (0, Parts.size(topic)), sent.err)

@@ -12,7 +12,7 @@ import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicBoolean
 import org.apache.kafka.clients.admin.{Admin, NewTopic}
 import org.apache.kafka.clients.consumer.KafkaConsumer
-import org.apache.kafka.clients.producer.{KafkaProducer, ProducerRecord}
+import org.apache.kafka.clients.producer.{KafkaProducer, ProducerRecord, RecordMetadata}
 import org.apache.kafka.common.TopicPartition
 import org.apache.kafka.common.serialization.{ByteArrayDeserializer, ByteArraySerializer}
 import scala.jdk.CollectionConverters.*
@@ -50,13 +50,14 @@ object Parts:
     assert(answer.statusCode == 200, answer.body)
     JsonParser.parseString(answer.body).getAsJsonObject.get("id").getAsInt
 
-  def send(topic: String, values: Array[Byte]*): Unit =
+  /** Sends records of one key, in their order, and says where they are. */
+  def send(topic: String, values: Array[Byte]*): Seq[RecordMetadata] =
     val producer =
       KafkaProducer(JMap.of[String, Object]("bootstrap.servers", kafka), ByteArraySerializer(), ByteArraySerializer())
     try
       values
         .map(value => producer.send(ProducerRecord(topic, "foreign".getBytes, value)))
-        .foreach(_.get(20, TimeUnit.SECONDS))
+        .map(_.get(20, TimeUnit.SECONDS))
     finally producer.close()
 
   private def consumer() =

@@ -4,9 +4,9 @@ import scopt.{OParser, OParserBuilder}
 
 /** What both programs are told about where to find things. */
 final case class Common(
-    broker: String = "127.0.0.1:9092",
-    registry: String = "http://127.0.0.1:8081",
-    topic: String = "transactions",
+    broker: String = "",
+    registry: String = "",
+    topic: String = "",
     timeoutS: Double = 30,
     extra: Map[String, String] = Map.empty,
     quiet: Boolean = false,
@@ -19,17 +19,20 @@ object Flags:
     import builder.*
     OParser.sequence(
       opt[String]('b', "broker")
+        .required()
         .valueName("HOST:PORT")
         .action((x, c) => change(c, _.copy(broker = x)))
-        .text("Kafka brokers to begin with [127.0.0.1:9092]"),
+        .text("Kafka brokers to begin with, separated by commas"),
       opt[String]('s', "schema-registry")
+        .required()
         .valueName("URL")
         .action((x, c) => change(c, _.copy(registry = x)))
-        .text("schema registry [http://127.0.0.1:8081]"),
+        .text("the registry's API, NAME:PASSWORD@ before its host where it asks"),
       opt[String]('t', "topic")
+        .required()
         .valueName("TOPIC")
         .action((x, c) => change(c, _.copy(topic = x)))
-        .text("topic, which must be there [transactions]"),
+        .text("topic, which must be there"),
       opt[Double]("timeout")
         .valueName("S")
         .validate(x => if x > 0 && x <= 3600 then Right(()) else Left("--timeout: 0.001 to 3600 s"))
@@ -37,8 +40,8 @@ object Flags:
         .text("longest wait for broker or registry, in s [30]"),
       opt[String]('X', "property")
         .unbounded()
-        .valueName("NAME=VALUE")
-        .validate(x => if x.indexOf('=') > 0 then Right(()) else Left(s"-X: \"$x\" is not name=value"))
+        .valueName("KEY=VALUE")
+        .validate(x => if x.indexOf('=') > 0 then Right(()) else Left(s"-X: \"$x\" is not KEY=VALUE"))
         .action((x, c) =>
           change(c, common => common.copy(extra = common.extra + (x.takeWhile(_ != '=') -> x.drop(x.indexOf('=') + 1))))
         )

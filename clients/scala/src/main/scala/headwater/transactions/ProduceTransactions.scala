@@ -1,12 +1,9 @@
 package headwater.transactions
 
 import com.google.gson.JsonObject
-import headwater.event.v1.transaction.Transaction
-import java.nio.charset.StandardCharsets.UTF_8
-import java.time.Duration
-import java.util.concurrent.atomic.{AtomicBoolean, AtomicLong, AtomicReference}
+import java.util.concurrent.atomic.AtomicBoolean
 import java.util.concurrent.locks.LockSupport
-import org.apache.kafka.clients.producer.{KafkaProducer, ProducerConfig, ProducerRecord}
+import org.apache.kafka.clients.producer.{KafkaProducer, ProducerConfig}
 import org.apache.kafka.common.serialization.ByteArraySerializer
 import scopt.OParser
 
@@ -59,6 +56,8 @@ object ProduceTransactions:
     */
   def properties(common: Common): java.util.Properties =
     val timeoutMs = (common.timeoutS * 1000).toInt
+    if common.extra.get(ProducerConfig.ACKS_CONFIG).contains("0") then
+      throw Failure(Failure.Usage, "-X acks=0: records without an acknowledgement cannot be counted; give 1 or all")
     // A record's own time ends before the wait for all of them does, so that a failure is told and not cut off.
     val deliveryMs = math.max(timeoutMs * 8 / 10, 2)
     Broker.properties(
@@ -88,7 +87,10 @@ object ProduceTransactions:
     if !common.quiet then System.err.println(s"${common.topic}: $partitions partitions, schema ${encoder.schemaId}")
     val started = System.nanoTime
     var refused = 0L
-    val sink = Broker.guarded(common.broker, common.topic, common.timeoutS)(Sink(common, encoder))
+    val sink = Broker.guarded(common.broker, common.topic, common.timeoutS) {
+      Sink(common.topic, encoder, KafkaProducer(properties(common), ByteArraySerializer(), ByteArraySerializer()))
+    }
+    val progress = Option.unless(common.quiet)(Progress(() => sink.sent, System.err.println(_)))
     try
       var offered = 0L
       while !stopping.get && sink.failure.isEmpty && rows.hasNext do
@@ -100,9 +102,10 @@ object ProduceTransactions:
             if settings.rate > 0 then waitUntil(started + (offered / settings.rate * 1e9).toLong, stopping)
             sink.send(tx)
             offered += 1
-            if !common.quiet && offered % 100000 == 0 then System.err.println(s"$offered sent")
       Broker.guarded(common.broker, common.topic, common.timeoutS)(sink.flush())
-    finally sink.close()
+    finally
+      progress.foreach(_.close())
+      sink.close()
     val seconds = (System.nanoTime - started) / 1e9
     val summary = JsonObject()
     summary.addProperty("sent", sink.sent)
@@ -122,21 +125,3 @@ object ProduceTransactions:
   private def waitUntil(nanos: Long, stopping: AtomicBoolean): Unit =
     while !stopping.get && System.nanoTime < nanos do
       LockSupport.parkNanos(math.min(nanos - System.nanoTime, 50000000L))
-
-  /** The client with its acknowledgements counted: the path that every record takes. */
-  final class Sink(common: Common, encoder: Encoder):
-    private val producer =
-      KafkaProducer[Array[Byte], Array[Byte]](properties(common), ByteArraySerializer(), ByteArraySerializer())
-    private val acknowledged = AtomicLong()
-    private val first = AtomicReference[Exception]()
-    private val onAnswer: org.apache.kafka.clients.producer.Callback =
-      (_, error) => if error == null then acknowledged.incrementAndGet() else first.compareAndSet(null, error)
-
-    def send(tx: Transaction): Unit =
-      try producer.send(ProducerRecord(common.topic, tx.accountNumber.getBytes(UTF_8), encoder.encode(tx)), onAnswer)
-      catch case e: org.apache.kafka.common.KafkaException => first.compareAndSet(null, e)
-
-    def sent: Long = acknowledged.get
-    def failure: Option[Exception] = Option(first.get)
-    def flush(): Unit = producer.flush()
-    def close(): Unit = producer.close(Duration.ofSeconds(1))

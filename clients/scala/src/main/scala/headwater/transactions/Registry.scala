@@ -17,13 +17,14 @@ final class Registry(address: String, timeoutS: Double):
   private val uri =
     try
       val uri = URI.create(base)
-      if uri.getScheme == null || uri.getHost == null then throw IllegalArgumentException()
+      if !Set("http", "https")(String.valueOf(uri.getScheme).toLowerCase) || uri.getHost == null then
+        throw IllegalArgumentException()
       uri
     catch
       case NonFatal(_) =>
         throw Failure(
           Failure.Usage,
-          s"--schema-registry: \"$address\" is no address; give one such as http://127.0.0.1:8081"
+          s"--schema-registry: \"${withoutUser(base)}\" is no address; give one such as http://127.0.0.1:8081"
         )
   private val http = HttpClient.newBuilder.connectTimeout(Duration.ofMillis(RequestTimeoutMs)).build()
 
@@ -37,7 +38,7 @@ final class Registry(address: String, timeoutS: Double):
   /** The latest schema of a subject: its id and its text. */
   def latest(subject: String): (Int, String) =
     get(s"/subjects/${URLEncoder.encode(subject, UTF_8)}/versions/latest") match
-      case Some(answer) => (answer.get("id").getAsInt, answer.get("schema").getAsString)
+      case Some(answer) => answered(answer)(json => (json.get("id").getAsInt, json.get("schema").getAsString))
       case None =>
         throw Failure.away(
           s"the schema registry at $shown has no subject $subject: start the platform, which registers its " +
@@ -46,7 +47,13 @@ final class Registry(address: String, timeoutS: Double):
 
   /** The text of a schema, or None where the registry knows no such id. */
   def byId(id: Int): Option[String] =
-    get(s"/schemas/ids/${Integer.toUnsignedString(id)}").map(_.get("schema").getAsString)
+    get(s"/schemas/ids/${Integer.toUnsignedString(id)}").map(answered(_)(_.get("schema").getAsString))
+
+  private def answered[A](answer: JsonObject)(take: JsonObject => A): A =
+    try take(answer)
+    catch
+      case NonFatal(_) =>
+        throw Failure.away(s"what answers at $shown is no schema registry: it gives no schema; check --schema-registry")
 
   private def get(path: String): Option[JsonObject] =
     val request = HttpRequest
@@ -65,9 +72,13 @@ final class Registry(address: String, timeoutS: Double):
             case 200 =>
               answer = Some(Some(JsonParser.parseString(response.body).getAsJsonObject))
               ""
-            case 404 =>
+            case 404 if isOfApi(response.body) =>
               answer = Some(None)
               ""
+            case 404 =>
+              throw Failure.away(
+                s"there is no registry's API at $shown: it answers 404. Apicurio's is below /apis/ccompat/v7"
+              )
             case status if status == 429 || status >= 500 => s"it answers with status $status"
             case status =>
               throw Failure.away(
@@ -92,3 +103,11 @@ object Registry:
   private val RequestTimeoutMs = 5000L
   private val RetryFirstMs = 100L
   private val RetryLastMs = 2000L
+
+  /** What may be shown of an address, whether it is one or not: nothing that stands before an @. */
+  private def withoutUser(address: String): String = address.replaceFirst("(?s)^([A-Za-z][A-Za-z0-9+.-]*://)?.*@", "$1")
+
+  /** Whether a 404 is the API's answer, with a code of its own such as 40401, and not a path that nobody knows. */
+  private def isOfApi(body: String): Boolean =
+    try JsonParser.parseString(body).getAsJsonObject.get("error_code").getAsInt / 100 == 404
+    catch case NonFatal(_) => false
