@@ -3,7 +3,7 @@ package headwater.samples
 import headwater.client.*
 import headwater.stats.v1.stats.*
 
-/** Prints the greatest account totals; with a token, once what it stands for is counted. */
+/** Prints the total of ACC-0001, once what the token stands for is counted. */
 @main def totals(target: String, token: String): Unit =
   val client = HeadwaterClient(ClientOptions(target, token = sys.env.get("HEADWATER_TOKEN")))
   try
