@@ -3,7 +3,7 @@
 from math import isfinite
 
 from headwater.event.v1.transaction_pb2 import Transaction
-from headwater.transactions.units import cents_of
+from headwater.transactions.units import all_cents_of, cents_of
 
 FULL_NAME = Transaction.DESCRIPTOR.full_name
 TRANSACTION_ID_CHARS_MAX = 128
@@ -41,6 +41,33 @@ def checked_cents(transaction: Transaction) -> int:
     ):
         return cents
     raise _broken(transaction)
+
+
+def all_cents(
+    ids: list[str],
+    accounts: list[str],
+    references: list[str],
+    seconds: list[int],
+    nanos: list[int],
+    amounts: list[float],
+) -> list[int] | None:
+    """As `checked_cents`, of many at once, at least one; None where one of them breaks a rule."""
+    if not (
+        all(ids)
+        and all(accounts)
+        and max(map(len, ids)) <= TRANSACTION_ID_CHARS_MAX
+        and max(map(len, accounts)) <= ACCOUNT_NUMBER_CHARS_MAX
+        and max(map(len, references)) <= REFERENCE_CHARS_MAX
+        and "\0" not in "".join(ids)
+        and "\0" not in "".join(accounts)
+        and "\0" not in "".join(references)
+        and min(seconds) >= _ANCIENT_SECONDS
+        and max(seconds) <= _SECONDS_MAX
+        and min(nanos) >= 0
+        and max(nanos) <= _NANOS_MAX
+    ):
+        return None
+    return all_cents_of(amounts)
 
 
 def _broken(transaction: Transaction) -> RuleBrokenError:

@@ -14,6 +14,17 @@ def cents_of(amount: float) -> int | None:
     return cents if cents / 100.0 == amount and -_EXACT_MAX < cents < _EXACT_MAX else None
 
 
+def all_cents_of(amounts: list[float]) -> list[int] | None:
+    """As `cents_of`, of many at once, at least one; None where one of them is None there."""
+    try:
+        cents = list(map(round, [amount * 100.0 for amount in amounts]))
+    except (ValueError, OverflowError):
+        # NaN and the infinities.
+        return None
+    exact = min(cents) > -_EXACT_MAX and max(cents) < _EXACT_MAX
+    return cents if exact and [one / 100.0 for one in cents] == amounts else None
+
+
 def shown(cents: int) -> str:
     """As people write it: "-12.50"."""
     sign = "-" if cents < 0 else ""
