@@ -155,7 +155,7 @@ def test_csv_is_read_by_its_header(stream: Stream, tmp_path: Path) -> None:
         ["line 7", "amount"],
     ]
     assert "line 7: amount: is missing" in ended.stderr
-    read = stream.consume("--idle-exit", "1")
+    read = stream.consume("--count", "2", "--idle-exit", "20")
     assert "(ACC-0001, 12.21)" in read.stdout
     (tmp_path / "in.csv").write_text("amount,currency\n1,EUR\n")
     ended = stream.produce("-i", str(tmp_path / "in.csv"))
@@ -200,7 +200,8 @@ def test_records_that_cannot_be_counted_are_told_with_their_offset(stream: Strea
     ]
     for value, _ in values:
         stream.send(value)
-    ended = stream.consume("--idle-exit", "1", "--summary", str(tmp_path / "read.json"))
+    until = ["--count", str(len(values)), "--idle-exit", "20"]
+    ended = stream.consume(*until, "--summary", str(tmp_path / "read.json"))
     assert ended.returncode == 0, ended.stderr
     for offset, (_, reason) in enumerate(values):
         assert (f"skipped {stream.topic}[0]@{offset}: {reason}: " in ended.stderr) == (reason is not None), offset

@@ -61,10 +61,10 @@ def test_it_goes_on_where_it_stopped(stream: Stream, tmp_path: Path) -> None:
     first = stream.consume(*state, "--count", "300")
     assert first.returncode == 0, first.stderr
     assert sum(count for _, count in sums(tmp_path / "s.db").values()) == 300
-    second = stream.consume(*state, "--idle-exit", "1", "--summary", str(tmp_path / "b.json"))
+    second = stream.consume(*state, "--idle-exit", "3", "--summary", str(tmp_path / "b.json"))
     read = json.loads((tmp_path / "b.json").read_text())
     assert read["counted"] == 700, second.stderr
-    whole = stream.consume("--idle-exit", "1", "--quiet", "--summary", str(tmp_path / "c.json"), group="alone")
+    whole = stream.consume("--idle-exit", "3", "--quiet", "--summary", str(tmp_path / "c.json"), group="alone")
     assert whole.returncode == 0
     assert read["sums"] == json.loads((tmp_path / "c.json").read_text())["sums"]
 
@@ -95,7 +95,7 @@ def test_members_that_are_killed_count_nothing_twice(stream: Stream, tmp_path: P
         for process in [*members, producer]:
             process.kill()
             process.wait()
-    whole = stream.consume("--idle-exit", "1", "--quiet", "--summary", str(tmp_path / "c.json"), group="alone")
+    whole = stream.consume("--idle-exit", "3", "--quiet", "--summary", str(tmp_path / "c.json"), group="alone")
     assert whole.returncode == 0
     expected = json.loads((tmp_path / "c.json").read_text())
     assert expected["counted"] == 8000
@@ -123,7 +123,7 @@ def wait_for(state: Path, count: int, timeout_s: float = 30) -> None:
 def test_another_states_group_is_refused(stream: Stream, tmp_path: Path) -> None:
     assert stream.produce("--count", "100", "--quiet").returncode == 0
     assert stream.consume("--state", str(tmp_path / "a.db"), "--count", "100").returncode == 0
-    ended = stream.consume("--state", str(tmp_path / "b.db"), "--idle-exit", "1")
+    ended = stream.consume("--state", str(tmp_path / "b.db"), "--idle-exit", "20")
     assert ended.returncode == 3, ended.stderr
     assert "with another state" in ended.stderr
 

@@ -13,7 +13,7 @@ def test_what_is_produced_is_summed(stream: Stream, tmp_path: Path) -> None:
     sent = json.loads((tmp_path / "sent.json").read_text())
     assert (sent["sent"], sent["refused"]) == (1000, 0)
 
-    consumed = stream.consume("--idle-exit", "1", "--summary", str(tmp_path / "read.json"))
+    consumed = stream.consume("--idle-exit", "3", "--summary", str(tmp_path / "read.json"))
     assert consumed.returncode == 0, consumed.stderr
     read = json.loads((tmp_path / "read.json").read_text())
     assert (read["records"], read["counted"], read["skipped"]) == (1000, 1000, {})
