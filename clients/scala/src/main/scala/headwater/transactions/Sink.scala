@@ -22,7 +22,7 @@ final class Sink(topic: String, encoder: Encoder, producer: Producer[Array[Byte]
 
   def send(tx: Transaction): Unit =
     sendAgain()
-    Sending(ProducerRecord(topic, tx.accountNumber.getBytes(UTF_8), encoder.encode(tx))).send()
+    Sending(tx.accountNumber, encoder.encode(tx)).send()
 
   /** How many the broker has. */
   def sent: Long = acknowledged.get
@@ -43,12 +43,13 @@ final class Sink(topic: String, encoder: Encoder, producer: Producer[Array[Byte]
       next.send()
       next = again.poll()
 
-  private final class Sending(record: ProducerRecord[Array[Byte], Array[Byte]]) extends Callback:
+  /** What is kept of each record until its answer: as little as can be, for there are many. */
+  private final class Sending(account: String, value: Array[Byte]) extends Callback:
     private var attempts = 0
 
     def send(): Unit =
       attempts += 1
-      try producer.send(record, this): Unit
+      try producer.send(ProducerRecord(topic, account.getBytes(UTF_8), value), this): Unit
       catch case e: KafkaException => first.compareAndSet(null, e): Unit
 
     def onCompletion(metadata: RecordMetadata, error: Exception): Unit =
