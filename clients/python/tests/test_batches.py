@@ -1,6 +1,7 @@
 """What a batch is counted as: all at once where all is good, else one by one, and each record once."""
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def test_all_at_once_is_as_one_by_one(one: Transaction, place: int) -> None:
         return
     assert found is not None
     assert (found.accounts, found.cents) == ([each.account_number for each in batch], cents)
+    assert found.counts == Counter(found.accounts)
     assert found.payloads == [each.SerializeToString() for each in batch]
 
 

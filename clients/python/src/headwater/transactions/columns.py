@@ -1,7 +1,9 @@
 """A batch's records side by side: what all of them keep is asked of a column at once, not of each record."""
 
+from collections import Counter
 from collections.abc import Sequence, Set
-from typing import NamedTuple
+from itertools import repeat
+from typing import NamedTuple, cast
 
 from google.protobuf.message import DecodeError
 
@@ -11,19 +13,19 @@ from headwater.transactions.rules import all_cents
 
 
 class Columns(NamedTuple):
-    """Of each transaction that counts, in their order."""
+    """Of each transaction that counts, in their order; and how many an account has."""
 
     accounts: list[str]
+    counts: Counter[str]
     cents: list[int]
     payloads: list[bytes]
 
 
 def columns_of(values: Sequence[bytes | None], prefixes: Set[bytes]) -> Columns | None:
     """None where one may not count, or its frame's beginning is not known yet: look at each by itself then."""
-    framed = [value for value in values if value]
-    if len(framed) != len(values) or not {value[:PREFIX_BYTES] for value in framed} <= prefixes:
+    payloads = _payloads(values, prefixes)
+    if payloads is None:
         return None
-    payloads = [value[PREFIX_BYTES:] for value in framed]
     ids: list[str] = []
     accounts: list[str] = []
     references: list[str] = []
@@ -47,5 +49,20 @@ def columns_of(values: Sequence[bytes | None], prefixes: Set[bytes]) -> Columns 
             add_amount(one.amount)
     except DecodeError:
         return None
-    cents = all_cents(ids, accounts, references, seconds, nanos, amounts)
-    return None if cents is None else Columns(accounts, cents, payloads)
+    counts = Counter(accounts)
+    cents = all_cents(ids, counts.keys(), references, seconds, nanos, amounts)
+    return None if cents is None else Columns(accounts, counts, cents, payloads)
+
+
+def _payloads(values: Sequence[bytes | None], prefixes: Set[bytes]) -> list[bytes] | None:
+    if not all(values):
+        return None
+    framed = cast(Sequence[bytes], values)
+    # Mostly it is one for all, and all are shorter by it.
+    if (prefix := framed[0][:PREFIX_BYTES]) in prefixes:
+        payloads = list(map(bytes.removeprefix, framed, repeat(prefix)))
+        if sum(map(len, framed)) - sum(map(len, payloads)) == PREFIX_BYTES * len(payloads):
+            return payloads
+    if {value[:PREFIX_BYTES] for value in framed} <= prefixes:
+        return [value[PREFIX_BYTES:] for value in framed]
+    return None

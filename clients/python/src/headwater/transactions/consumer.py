@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import lt
+from typing import cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from google.protobuf.message import DecodeError
@@ -142,10 +143,10 @@ class TransactionConsumer:
                 sums[account] = after = sums.get(account, 0) + cents
                 batch.lines.append((account, after))
         else:
-            sums = dict.fromkeys(counted.accounts, 0)
+            sums = dict.fromkeys(counted.counts, 0)
             for account, cents in zip(counted.accounts, counted.cents, strict=True):
                 sums[account] += cents
-        for account, count in Counter(counted.accounts).items():
+        for account, count in counted.counts.items():
             added[account] = sums[account], count
         batch.counted = len(counted.payloads)
         batch.newer_fields = newer_fields(counted.payloads)
@@ -161,8 +162,9 @@ class TransactionConsumer:
                 else:
                     self._see_error(error, message)
             messages = good
-        partitions = [partition or 0 for partition in map(Message.partition, messages)]
-        offsets = [offset or 0 for offset in map(Message.offset, messages)]
+        # A message without an error has both.
+        partitions = cast(list[int], list(map(Message.partition, messages)))
+        offsets = cast(list[int], list(map(Message.offset, messages)))
         positions, known = self._assignment.positions, self._state is not None
         taken: list[Message] = []
         for begin, end in _rising(partitions, offsets):
@@ -183,7 +185,7 @@ class TransactionConsumer:
         self, messages: Sequence[Message], values: Sequence[bytes | None], skipped: list[tuple[str, str]]
     ) -> Columns:
         """Where not all are good: says which are not."""
-        found = Columns([], [], [])
+        found = Columns([], Counter(), [], [])
         transaction = Transaction()
         for message, value in zip(messages, values, strict=True):
             try:
@@ -196,7 +198,8 @@ class TransactionConsumer:
                 where = f"{self._topic}[{message.partition()}]@{message.offset()}"
                 skipped.append((reason, f"skipped {where}: {reason}: {text}"))
                 continue
-            found.accounts.append(transaction.account_number)
+            found.accounts.append(account := transaction.account_number)
+            found.counts[account] += 1
             found.cents.append(cents)
             found.payloads.append(payload)
         return found

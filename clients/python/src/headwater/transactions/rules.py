@@ -1,5 +1,6 @@
 """The contract's rules for a transaction, as the platform checks them (proto/headwater/event/v1/transaction.proto)."""
 
+from collections.abc import Collection
 from math import isfinite
 
 from headwater.event.v1.transaction_pb2 import Transaction
@@ -45,13 +46,13 @@ def checked_cents(transaction: Transaction) -> int:
 
 def all_cents(
     ids: list[str],
-    accounts: list[str],
+    accounts: Collection[str],
     references: list[str],
     seconds: list[int],
     nanos: list[int],
     amounts: list[float],
 ) -> list[int] | None:
-    """As `checked_cents`, of many at once, at least one; None where one of them breaks a rule."""
+    """As `checked_cents`, of many at once, at least one, each account's once; None where one breaks a rule."""
     if not (
         all(ids)
         and all(accounts)
