@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 from headwater.event.v1.transaction_pb2 import Transaction
 from headwater.transactions import consume, produce
@@ -49,9 +49,16 @@ def our_producer(topic: str, items: Iterator[Transaction]) -> Measured:
 
 
 def peer_producer(topic: str, items: Iterator[Transaction]) -> Measured:
-    """Frame, key, produce; a poll now and then."""
+    """Frame, key, produce, and a report of each that it has an offset; a poll now and then."""
     broker, registry = parts()
-    producer = Producer(settings(broker, producer_settings(TIMEOUT_S), []))
+    failed = 0
+
+    def delivered(error: KafkaError | None, message: Message) -> None:
+        nonlocal failed
+        if error is not None or message.offset() is None:
+            failed += 1
+
+    producer = Producer({**settings(broker, producer_settings(TIMEOUT_S), []), "on_delivery": delivered})
     prefix = frame_prefix(Registry(registry, TIMEOUT_S).latest(f"{topic}-value").schema_id, (0,))
     first = next(items)
     producer.produce(topic, prefix + first.SerializeToString(), first.account_number)
@@ -69,7 +76,7 @@ def peer_producer(topic: str, items: Iterator[Transaction]) -> Measured:
         if sent % POLL_EVERY_RECORDS == 0:
             producer.poll(0)
     left = producer.flush(TIMEOUT_S)
-    return sent - left, *seconds()
+    return sent - left - failed, *seconds()
 
 
 def our_consumer(topic: str, count: int, state: State | None, group: str) -> Measured:
