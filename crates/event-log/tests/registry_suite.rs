@@ -150,17 +150,20 @@ async fn a_registry_that_is_there_says_so(registry: &dyn SchemaRegistry) {
     assert_eq!(registry.check().await, Ok(()));
 }
 
+async fn every_call(registry: &dyn SchemaRegistry) -> [Result<(), RegistryError>; 4] {
+    [
+        registry.register("s", &schema("p", "")).await.map(|_| ()),
+        registry.schema(1).await.map(|_| ()),
+        registry.latest("s").await.map(|_| ()),
+        registry.check().await,
+    ]
+}
+
 #[tokio::test]
 async fn a_registry_that_is_away_is_unavailable() {
     // Nothing listens on port 1.
     let registry = ConfluentRegistry::new("http://name:secret@127.0.0.1:1", Duration::from_secs(1)).unwrap();
-    let registered = registry.register("s", &schema("p", "")).await.map(|_| ());
-    for result in [
-        registered,
-        registry.schema(1).await.map(|_| ()),
-        registry.latest("s").await.map(|_| ()),
-        registry.check().await,
-    ] {
+    for result in every_call(&registry).await {
         let Err(RegistryError::Unavailable(text)) = result else { panic!("{result:?}") };
         assert!(!text.contains("secret"), "{text}");
     }
@@ -172,13 +175,7 @@ async fn a_path_without_a_registry_is_told() {
     let real = require(REGISTRY);
     let host = &real[..real.find("/apis").unwrap()];
     let registry = ConfluentRegistry::new(host, Duration::from_secs(5)).unwrap();
-    let registered = registry.register("s", &schema("p", "")).await.map(|_| ());
-    for result in [
-        registered,
-        registry.schema(1).await.map(|_| ()),
-        registry.latest("s").await.map(|_| ()),
-        registry.check().await,
-    ] {
+    for result in every_call(&registry).await {
         let Err(RegistryError::Unavailable(text)) = result else { panic!("{result:?}") };
         assert!(text.contains(host) && text.contains("/apis/ccompat/v7"), "{text}");
     }
