@@ -9,9 +9,10 @@ import java.nio.charset.StandardCharsets.UTF_8
 import java.nio.file.Files
 import java.time.{Duration, Instant}
 import java.util.{HashMap, List as JList, Map as JMap, SplittableRandom, UUID}
+import java.util.concurrent.atomic.AtomicLong
 import org.apache.kafka.clients.consumer.{ConsumerConfig, ConsumerInterceptor, ConsumerRecords, KafkaConsumer}
 import org.apache.kafka.clients.consumer.OffsetAndMetadata
-import org.apache.kafka.clients.producer.{KafkaProducer, ProducerRecord}
+import org.apache.kafka.clients.producer.{Callback, KafkaProducer, ProducerRecord}
 import org.apache.kafka.common.TopicPartition
 import org.apache.kafka.common.serialization.{ByteArrayDeserializer, ByteArraySerializer}
 
@@ -88,6 +89,9 @@ final class Sides(common: Common, written: String, messages: Int):
   private def sendAll(next: Int => Transaction): Unit =
     val settings = ProduceTransactions.properties(common)
     val producer = KafkaProducer[Array[Byte], Array[Byte]](settings, ByteArraySerializer(), ByteArraySerializer())
+    // Without a look at the answers nobody would know what was sent.
+    val acknowledged = AtomicLong()
+    val answer: Callback = (_, error) => if error == null then acknowledged.incrementAndGet(): Unit
     try
       var at = 0
       while at < messages do
@@ -95,9 +99,10 @@ final class Sides(common: Common, written: String, messages: Int):
         val message = tx.toByteArray
         val value = java.util.Arrays.copyOf(prefix, prefix.length + message.length)
         System.arraycopy(message, 0, value, prefix.length, message.length)
-        producer.send(ProducerRecord(written, tx.accountNumber.getBytes(UTF_8), value))
+        producer.send(ProducerRecord(written, tx.accountNumber.getBytes(UTF_8), value), answer)
         at += 1
       producer.flush()
+      if acknowledged.get != messages then throw IllegalStateException(s"${acknowledged.get} of $messages acknowledged")
     finally producer.close()
 
   private def measured(run: => Unit): Taken =
