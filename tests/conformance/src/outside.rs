@@ -10,6 +10,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Failed;
 
+/// What a shell adds to a signal's number for the exit code of what it ended.
+const SIGNALLED: i32 = 128;
+
 /// What both programs are told: where everything is, and what they say.
 #[derive(Debug, clap::Args)]
 pub struct Outside {
@@ -74,7 +77,7 @@ fn property(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// Says when Ctrl-C or SIGTERM has come. To be called within a runtime.
+/// Says when Ctrl-C or SIGTERM has come; a second one ends the program at once. To be called within a runtime.
 pub(crate) fn stopping() -> Result<Arc<AtomicBool>, Failed> {
     let stop = Arc::new(AtomicBool::new(false));
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
@@ -83,6 +86,8 @@ pub(crate) fn stopping() -> Result<Arc<AtomicBool>, Failed> {
         tokio::spawn(async move {
             signal.recv().await;
             stop.store(true, Ordering::Release);
+            signal.recv().await;
+            std::process::exit(SIGNALLED + kind.as_raw_value());
         });
     }
     Ok(stop)
