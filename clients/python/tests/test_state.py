@@ -71,7 +71,7 @@ def test_it_goes_on_where_it_stopped(stream: Stream, tmp_path: Path) -> None:
 
 def test_members_that_are_killed_count_nothing_twice(stream: Stream, tmp_path: Path) -> None:
     state = tmp_path / "s.db"
-    command = [program("consume"), *stream.consume_arguments(), "--state", str(state), "--quiet"]
+    command = [program("consume"), *stream.consume_arguments(), "--state", str(state), "--quiet", "--timeout", "10"]
     producer = subprocess.Popen(
         [
             *(program("produce"), "-b", stream.broker, "-s", stream.registry, "-t", stream.topic),

@@ -128,7 +128,8 @@ class Assignment:
         return found
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self.commit(asynchronous=False)
+        # With a state it is a hint, for which the group need not wait: the client's commit may hang meanwhile.
+        self.commit(asynchronous=self._state is not None)
         self._on_lost(_consumer, partitions)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
