@@ -8,6 +8,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 NAME = "service-config.json"
 
 
+# hatchling's base is untyped, and generic only in some versions of it: not every one needs each exception.
 class CustomBuildHook(BuildHookInterface):  # type: ignore[misc,type-arg,unused-ignore]
     """One for both kinds."""
 
