@@ -1,16 +1,14 @@
 """headwater-consume-transactions."""
 
 import argparse
-import json
 import sys
 import time
-from pathlib import Path
 
 from headwater.transactions import failure
 from headwater.transactions.consumer import BATCH_RECORDS_MAX, TransactionConsumer
-from headwater.transactions.failure import Failure, WrongUsage
+from headwater.transactions.failure import Failure
+from headwater.transactions.flags import common, positive, seconds, write_summary
 from headwater.transactions.kafka import StopSignal
-from headwater.transactions.produce import positive, seconds
 from headwater.transactions.state import State
 from headwater.transactions.tally import Batch, Tally
 from headwater.transactions.units import shown
@@ -117,37 +115,19 @@ def _print_summary(tally: Tally, sums: dict[str, tuple[int, int]], seconds_taken
         "sums": {account: shown(cents) for account, (cents, _) in sorted(sums.items())},
         "seconds": round(seconds_taken, 3),
     }
-    try:
-        Path(path).write_text(json.dumps(summary) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise WrongUsage(f"--summary {path}: cannot be written: {error.strerror}") from error
+    write_summary(path, summary)
 
 
 def parser() -> argparse.ArgumentParser:
     """The program's flags."""
-    made = argparse.ArgumentParser(
-        prog="headwater-consume-transactions", description="Sums a topic's transactions by account.", allow_abbrev=False
-    )
+    made = common("headwater-consume-transactions", "Sums a topic's transactions by account.")
     add = made.add_argument
-    add("-b", "--broker", required=True, metavar="HOST:PORT", help="brokers to begin with, separated by commas")
-    add("-s", "--schema-registry", required=True, metavar="URL", help="name:password@ before the host where it asks")
-    add("-t", "--topic", required=True)
     add("-g", "--group", required=True, help="the consumer group; its members share the partitions")
     add("--state", metavar="FILE", help="SQLite file with sums and offsets: nothing is lost or counted twice")
     add("--from", dest="begin", choices=("earliest", "latest"), default="earliest", help="for a group without offsets")
     add("--idle-exit", type=seconds, metavar="S", help="ends after so long without a record")
     add("--count", type=positive, metavar="N", help="ends after so many records")
-    add("--timeout", type=seconds, default=30.0, metavar="S", help="longest wait for broker or registry [30]")
-    add(
-        *("-X", "--property"),
-        dest="setting",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of librdkafka",
-    )
     add("--quiet", action="store_true", help="no line for each record")
-    add("--summary", metavar="FILE", help="writes what was counted as JSON")
     return made
 
 

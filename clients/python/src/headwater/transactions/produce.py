@@ -1,17 +1,16 @@
 """headwater-produce-transactions."""
 
 import argparse
-import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain
-from pathlib import Path
 
 from headwater.event.v1.transaction_pb2 import Transaction
 from headwater.transactions import failure, records
-from headwater.transactions.failure import Failure, WrongUsage
+from headwater.transactions.failure import Failure
+from headwater.transactions.flags import common, not_negative, positive, rate, write_summary
 from headwater.transactions.kafka import StopSignal
 from headwater.transactions.made_up import made_up
 from headwater.transactions.producer import TransactionProducer
@@ -55,7 +54,7 @@ def _run(flags: argparse.Namespace) -> int:
             "schema_id": producer.schema_id,
         }
         if flags.summary:
-            _write_summary(flags.summary, summary)
+            write_summary(flags.summary, summary)
     if not flags.quiet:
         _say(f"{producer.sent} transactions sent to '{flags.topic}' in {seconds:.1f} s, {refused.total()} refused")
     return failure.REFUSED_INPUT if refused else failure.DONE
@@ -100,71 +99,21 @@ def _keep_pace(sent: int, rate: float, began: float, stop: StopSignal) -> None:
         stop.wait(ahead_s)
 
 
-def _write_summary(path: str, summary: Mapping[str, object]) -> None:
-    try:
-        Path(path).write_text(json.dumps(summary) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise WrongUsage(f"--summary {path}: cannot be written: {error.strerror}") from error
-
-
 def _say(sentence: str) -> None:
     print(sentence, file=sys.stderr)  # noqa: T201
 
 
 def parser() -> argparse.ArgumentParser:
     """The program's flags."""
-    made = argparse.ArgumentParser(
-        prog="headwater-produce-transactions", description="Sends transactions to a topic.", allow_abbrev=False
-    )
+    made = common("headwater-produce-transactions", "Sends transactions to a topic.")
     add = made.add_argument
-    add("-b", "--broker", required=True, metavar="HOST:PORT", help="brokers to begin with, separated by commas")
-    add("-s", "--schema-registry", required=True, metavar="URL", help="name:password@ before the host where it asks")
-    add("-t", "--topic", required=True)
     add("-i", "--input", metavar="FILE", help="CSV (*.csv) or NDJSON; - is stdin. Without it they are made up")
     add("--count", type=not_negative, default=1000, help="how many are made up [1000]")
     add("--customers", type=positive, default=20, help="over how many accounts [20]")
     add("--rate", type=rate, default=0.0, help="records a second at most; 0 is as fast as possible [0]")
     add("--seed", type=int, help="the same one makes the same accounts, references and amounts")
-    add("--timeout", type=seconds, default=30.0, metavar="S", help="longest wait for broker or registry [30]")
-    add(
-        *("-X", "--property"),
-        dest="setting",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="a setting of librdkafka",
-    )
     add("--quiet", action="store_true", help="no progress")
-    add("--summary", metavar="FILE", help="writes what was done as JSON")
     return made
-
-
-def positive(text: str) -> int:
-    """A number of at least 1."""
-    if (value := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
-
-
-def not_negative(text: str) -> int:
-    """A number of at least 0."""
-    if (value := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def rate(text: str) -> float:
-    """A finite number of at least 0."""
-    if not 0 <= (value := float(text)) < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a rate of 0 or more")
-    return value
-
-
-def seconds(text: str) -> float:
-    """A time above 0, at most a day."""
-    if not 0 < (value := float(text)) <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is not a time between 0 and 86400 s")
-    return value
 
 
 if __name__ == "__main__":
